@@ -1,0 +1,30 @@
+/* strbuf.h: a growing byte string, NUL-terminated, its length counted. A failed allocation sets `failed` and later
+ * appends do nothing, so that one test at the end is enough. */
+#ifndef STRATA_BASE_STRBUF_H
+#define STRATA_BASE_STRBUF_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdarg.h>
+
+#include "engine/base/error.h"
+
+typedef struct StrBuf {
+    char *data; /* NULL while empty and never grown */
+    size_t len, cap;
+    bool failed;
+} StrBuf;
+
+void strbuf_append(StrBuf *b, const char *s, size_t len);
+void strbuf_puts(StrBuf *b, const char *s);
+void strbuf_putc(StrBuf *b, char c);
+void strbuf_printf(StrBuf *b, const char *format, ...) STRATA_PRINTF(2, 3);
+/* s as a JSON string with its quotes: UTF-8 stays, control characters and " \ are escaped, NUL becomes \u0000,
+ * invalid UTF-8 becomes U+FFFD. */
+void strbuf_json_string(StrBuf *b, const char *s, size_t len);
+/* Shortest decimal that reads back as the same double; null for NaN and infinities. */
+void strbuf_json_number(StrBuf *b, double x);
+void strbuf_reset(StrBuf *b); /* length 0, memory kept */
+void strbuf_free(StrBuf *b);
+
+#endif

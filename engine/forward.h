@@ -1,0 +1,50 @@
+/* forward.h: THE forward pass, written once over the op table. It branches on traits, never on a family's name, and
+ * dereferences no activation. One call runs one half layer (or a whole parallel layer) for all the nodes of a batch: the rows of
+ * all nodes go through the layer's weights together, tile by tile. */
+#ifndef STRATA_ENGINE_FORWARD_H
+#define STRATA_ENGINE_FORWARD_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/model.h"
+#include "engine/plan.h"
+#include "kernels/ops.h"
+#include "loaders/rope_table.h"
+
+/* The tokens all nodes of a run see: whole windows one after another. Positions count from 0 in each window. */
+typedef struct TokenBlock {
+    const int32_t *ids;         /* [n_rows], host */
+    const size_t *window_start; /* [n_windows + 1]: rows; window w is rows [window_start[w], window_start[w+1]) */
+    size_t n_rows, n_windows;
+} TokenBlock;
+
+/* One node of a batch: its parent's residual and its own, [n_rows, D] each; may be the same buffer. */
+typedef struct ForwardLane {
+    View in, out;
+} ForwardLane;
+
+typedef struct ForwardSizes {
+    size_t max_rows;   /* rows of a tile; at least the longest window */
+    size_t max_window; /* positions of RoPE tables */
+} ForwardSizes;
+
+typedef struct Forward Forward;
+
+/* Bytes taken by forward_open: device scratch through ops->alloc plus host arrays. Pure. */
+size_t forward_bytes(const Model *m, const Ops *ops, const ForwardSizes *sizes);
+int forward_open(const Model *m, const Ops *ops, OpsContext *ctx, const ForwardSizes *sizes, RopeArithmetic rope, Forward **out,
+                 Error *e);
+void forward_close(Forward *f);
+
+/* out [n_rows, D] = embedding of the block's ids (and learned positions). */
+void forward_embed(Forward *f, const TokenBlock *block, View out);
+
+/* kind: STEP_ATTN (x + attention), STEP_MLP (x + MLP), or STEP_WHOLE (x + both branches, for a parallel residual). */
+void forward_batch(Forward *f, StepKind kind, int layer, const LayerWeights *w, const TokenBlock *block,
+                   const ForwardLane *lanes, size_t n_lanes);
+
+/* out [n, D] = final norm of rows x, gemm dtype. */
+void forward_final_norm(Forward *f, const HeadWeights *w, View x, View out);
+
+#endif

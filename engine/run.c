@@ -1,0 +1,654 @@
+/* run.c: the executor. Blocks of tokens go through the plan's batches, then tile by tile through the head: the first order's
+ * logits first, every other order's against them. */
+#include "engine/run_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/base/host.h"
+#include "engine/base/progress.h"
+
+int session_open(const Model *model, const SessionOptions *options, Session *out, Error *e)
+{
+    memset(out, 0, sizeof *out);
+    out->model = model;
+    out->rope = options->rope;
+    out->ops = options->ops ? options->ops : ops_find(options->device, options->numerics, options->dtype, e);
+    if (!out->ops)
+        return STATUS_USAGE;
+    out->memory_bytes = options->memory_bytes ? options->memory_bytes : host_memory_available() / 2;
+    return pool_open(options->threads, &out->pool, e);
+}
+
+void session_close(Session *s)
+{
+    if (!s)
+        return;
+    pool_close(s->pool);
+    memset(s, 0, sizeof *s);
+}
+
+typedef struct HeadArrays {
+    double *nll, *kl, *word_start_logp, *lse;
+    int32_t *rank, *top1;
+} HeadArrays;
+
+struct Run {
+    const Session *session;
+    RunRequest request;
+    RunSizes sizes;
+    RunCounters counters;
+    OpsContext *ctx;
+    Forward *forward;
+    Plan *plans; /* [n_groups] */
+
+    void *slots; /* n_slots layers' weights */
+    size_t slot_bytes;
+    LayerWeights *slot_weights; /* [n_slots] */
+    int *slot_layer;            /* [n_slots]: layer prepared there, -1: none */
+    void *head_slot;
+    HeadWeights head_weights;
+    bool head_ready;
+
+    void *residuals;    /* n_buffers (+1 for the first order's final residual when there are several groups) */
+    ForwardLane *lanes; /* [most nodes in a batch] */
+    View *members;      /* [most members of a group] */
+    void *head_memory;  /* head_x, logits, logits of the first order */
+    size_t head_bytes;
+    View head_x, logits, first_logits;
+    HeadArrays *results; /* [n_orders], into one allocation */
+    double *result_memory;
+    int32_t *predict_row, *targets; /* [block_rows]: block row that predicts, and the id it predicts */
+};
+
+static double layer_half_flops(const Model *m, StepKind kind, int layer, const TokenBlock *block)
+{
+    double flops = 0;
+    if (kind == STEP_ATTN || kind == STEP_WHOLE) {
+        flops += model_flops_attn(m, layer) * (double)block->n_rows;
+        for (size_t w = 0; w < block->n_windows; w++)
+            flops += model_flops_scores(m, layer, block->window_start[w + 1] - block->window_start[w]);
+    }
+    if (kind == STEP_MLP || kind == STEP_WHOLE)
+        flops += model_flops_mlp(m, layer) * (double)block->n_rows;
+    return flops;
+}
+
+static double head_flops(const Run *r, const TokenBlock *block, size_t n_heads)
+{
+    if (r->request.no_head)
+        return 0;
+    return model_flops_head(r->session->model) * (double)(block->n_rows - block->n_windows) * (double)n_heads;
+}
+
+static double batch_flops(const Run *r, const PlanBatch *b, const TokenBlock *block)
+{
+    return b->layer < 0 ? 0 : b->n_nodes * layer_half_flops(r->session->model, b->kind, b->layer, block);
+}
+
+/* Heads computed a block: every order's, and the first one's again for each further group. */
+static size_t n_heads(const Run *r)
+{
+    return r->request.n_orders + r->sizes.n_groups - 1;
+}
+
+double run_block_flops(const Run *r, const TokenBlock *block)
+{
+    double flops = head_flops(r, block, n_heads(r));
+    for (size_t g = 0; g < r->sizes.n_groups; g++)
+        for (int32_t i = 0; i < r->plans[g].n_batches; i++)
+            flops += batch_flops(r, &r->plans[g].batches[i], block);
+    return flops;
+}
+
+double run_block_flops_naive(const Run *r, const TokenBlock *block)
+{
+    double flops = head_flops(r, block, r->request.n_orders);
+    for (size_t o = 0; o < r->request.n_orders; o++) {
+        const Order *order = &r->request.orders[o];
+        for (size_t i = 0; i < order->n_items; i++) {
+            StepKind kind = order->items[i].part == PART_BOTH   ? STEP_WHOLE
+                            : order->items[i].part == PART_ATTN ? STEP_ATTN
+                                                                : STEP_MLP;
+            flops += layer_half_flops(r->session->model, kind, order->items[i].layer, block);
+        }
+    }
+    return flops;
+}
+
+static void count_plans(Run *r)
+{
+    PlanCounters *c = &r->counters.plan;
+    for (size_t g = 0; g < r->sizes.n_groups; g++) {
+        const PlanCounters *p = &r->plans[g].counters;
+        c->attn_evaluations += p->attn_evaluations;
+        c->mlp_evaluations += p->mlp_evaluations;
+        c->visits += p->visits;
+        c->loads += p->loads;
+        c->n_buffers = p->n_buffers > c->n_buffers ? p->n_buffers : c->n_buffers;
+        c->n_slots = p->n_slots;
+    }
+    c->layer_evaluations = (c->attn_evaluations + c->mlp_evaluations + 1) / 2;
+    int64_t halves = 0;
+    for (size_t o = 0; o < r->request.n_orders; o++)
+        for (size_t i = 0; i < r->request.orders[o].n_items; i++)
+            halves += r->request.orders[o].items[i].part == PART_BOTH ? 2 : 1;
+    r->counters.naive_layer_evaluations = (halves + 1) / 2;
+}
+
+static int open_results(Run *r)
+{
+    size_t n = r->request.n_orders, rows = r->sizes.block_rows;
+    if (r->request.no_head)
+        return STATUS_OK;
+    r->results = calloc(n, sizeof *r->results);
+    r->result_memory = malloc(run_result_bytes(&r->request, rows));
+    if (!r->results || !r->result_memory)
+        return STATUS_FAILED;
+    double *d = r->result_memory;
+    for (size_t o = 0; o < n; o++, d += 4 * rows) {
+        r->results[o].nll = d;
+        r->results[o].kl = d + rows;
+        r->results[o].word_start_logp = d + 2 * rows;
+        r->results[o].lse = d + 3 * rows;
+    }
+    int32_t *i = (int32_t *)d;
+    for (size_t o = 0; o < n; o++, i += 2 * rows) {
+        r->results[o].rank = i;
+        r->results[o].top1 = i + rows;
+    }
+    r->predict_row = i;
+    r->targets = i + rows;
+    return STATUS_OK;
+}
+
+static int open_head(Run *r, Error *e)
+{
+    const Ops *ops = r->session->ops;
+    const ModelTraits *t = &r->session->model->traits;
+    if (r->request.no_head)
+        return STATUS_OK;
+    int status = ops->alloc(r->ctx, model_head_slot_bytes(r->session->model, ops), &r->head_slot, e);
+    if (status)
+        return status;
+    size_t rows = r->sizes.head_rows, x_bytes = rows * t->d_model * dtype_block_bytes(ops->gemm_dtype);
+    size_t logit_bytes = rows * t->vocab * dtype_block_bytes(ops->logit_dtype), n_logits = r->request.n_orders > 1 ? 2 : 1;
+    r->head_bytes = x_bytes + n_logits * logit_bytes;
+    if ((status = ops->alloc(r->ctx, r->head_bytes, &r->head_memory, e)))
+        return status;
+    char *at = r->head_memory;
+    r->first_logits = (View){.data = at, .dtype = ops->logit_dtype, .rows = rows, .cols = t->vocab, .ld = t->vocab};
+    r->logits = r->first_logits;
+    r->logits.data = at + (n_logits - 1) * logit_bytes;
+    r->head_x = (View){
+        .data = at + n_logits * logit_bytes, .dtype = ops->gemm_dtype, .rows = rows, .cols = t->d_model, .ld = t->d_model};
+    return STATUS_OK;
+}
+
+static int open_slots(Run *r, Error *e)
+{
+    const Session *s = r->session;
+    size_t n = (size_t)r->sizes.n_slots, experts = (size_t)s->model->traits.route.n_experts;
+    r->slot_bytes = model_layer_slot_bytes(s->model, s->ops, -1);
+    r->slot_weights = calloc(n, sizeof *r->slot_weights);
+    r->slot_layer = malloc(n * sizeof *r->slot_layer);
+    if (!r->slot_weights || !r->slot_layer)
+        return error_set(e, STATUS_FAILED, "run: out of memory for %zu weight slots", n);
+    for (size_t i = 0; i < n; i++) {
+        r->slot_layer[i] = -1;
+        if (experts && !(r->slot_weights[i].experts = calloc(experts, sizeof(ExpertWeights))))
+            return error_set(e, STATUS_FAILED, "run: out of memory for %zu experts", experts);
+    }
+    return s->ops->alloc(r->ctx, n * r->slot_bytes, &r->slots, e);
+}
+
+int run_open(const Session *s, const RunRequest *request, Run **out, Error *e)
+{
+    Run *r = calloc(1, sizeof *r);
+    if (!r)
+        return error_set(e, STATUS_FAILED, "run: out of memory");
+    r->session = s;
+    r->request = *request;
+    int status = run_sizes(s, request, &r->sizes, e);
+    if (status)
+        goto fail;
+    status = STATUS_FAILED;
+    r->plans = calloc(r->sizes.n_groups, sizeof *r->plans);
+    size_t widest = 1, largest_group = 1;
+    if (!r->plans || open_results(r)) {
+        error_set(e, status, "run: out of memory for the results of %zu orders", request->n_orders);
+        goto fail;
+    }
+    for (size_t g = 0; g < r->sizes.n_groups; g++) {
+        if ((status = run_build_plan(s, request, r->sizes.n_groups, g, r->sizes.n_slots, &r->plans[g], e)))
+            goto fail;
+        for (int32_t b = 0; b < r->plans[g].n_batches; b++)
+            widest = (size_t)r->plans[g].batches[b].n_nodes > widest ? (size_t)r->plans[g].batches[b].n_nodes : widest;
+        for (int32_t i = 0; i < r->plans[g].n_nodes; i++)
+            if ((size_t)r->plans[g].nodes[i].n_members > largest_group)
+                largest_group = (size_t)r->plans[g].nodes[i].n_members;
+    }
+    count_plans(r);
+    OpsConfig config = {.limits = run_limits(s->model, request, &r->sizes), .pool = s->pool};
+    ForwardSizes fs = {.max_rows = r->sizes.tile_rows, .max_window = request->longest_window};
+    if ((status = s->ops->open(&config, &r->ctx, e)))
+        goto fail;
+    if ((status = forward_open(s->model, s->ops, r->ctx, &fs, s->rope, &r->forward, e)))
+        goto fail;
+    if ((status = open_slots(r, e)) || (status = open_head(r, e)))
+        goto fail;
+    size_t n_residuals = r->sizes.n_buffers + (r->sizes.n_groups > 1 ? 1 : 0);
+    if ((status = s->ops->alloc(r->ctx, n_residuals * run_residual_bytes(s, r->sizes.block_rows), &r->residuals, e)))
+        goto fail;
+    r->lanes = malloc(widest * sizeof *r->lanes);
+    r->members = malloc(largest_group * sizeof *r->members);
+    if (!r->lanes || !r->members) {
+        status = error_set(e, STATUS_FAILED, "run: out of memory");
+        goto fail;
+    }
+    *out = r;
+    return STATUS_OK;
+fail:
+    run_close(r);
+    return status;
+}
+
+void run_close(Run *r)
+{
+    if (!r)
+        return;
+    const Ops *ops = r->session->ops;
+    const Session *s = r->session;
+    if (r->ctx) {
+        size_t n_residuals = r->sizes.n_buffers + (r->sizes.n_groups > 1 ? 1 : 0);
+        if (r->residuals)
+            ops->free(r->ctx, r->residuals, n_residuals * run_residual_bytes(s, r->sizes.block_rows));
+        if (r->slots)
+            ops->free(r->ctx, r->slots, (size_t)r->sizes.n_slots * r->slot_bytes);
+        if (r->head_slot)
+            ops->free(r->ctx, r->head_slot, model_head_slot_bytes(s->model, ops));
+        if (r->head_memory)
+            ops->free(r->ctx, r->head_memory, r->head_bytes);
+        forward_close(r->forward);
+        ops->close(r->ctx);
+    }
+    for (size_t g = 0; r->plans && g < r->sizes.n_groups; g++)
+        plan_free(&r->plans[g]);
+    for (int i = 0; r->slot_weights && i < r->sizes.n_slots; i++)
+        free(r->slot_weights[i].experts);
+    free(r->plans);
+    free(r->slot_weights);
+    free(r->slot_layer);
+    free(r->lanes);
+    free(r->members);
+    free(r->results);
+    free(r->result_memory);
+    free(r);
+}
+
+const RunSizes *run_get_sizes(const Run *r)
+{
+    return &r->sizes;
+}
+
+const RunCounters *run_get_counters(const Run *r)
+{
+    return &r->counters;
+}
+
+OpsContext *run_get_context(Run *r)
+{
+    return r->ctx;
+}
+
+const Plan *run_get_plan(const Run *r, size_t group)
+{
+    return &r->plans[group];
+}
+
+static View residual_view(const Run *r, size_t buffer, const TokenBlock *block)
+{
+    size_t d = r->session->model->traits.d_model;
+    char *at = (char *)r->residuals + buffer * run_residual_bytes(r->session, r->sizes.block_rows);
+    return (View){.data = at, .dtype = r->session->ops->resid_dtype, .rows = block->n_rows, .cols = d, .ld = d};
+}
+
+static int ensure_layer(Run *r, const Plan *plan, int32_t visit, const LayerWeights **out, Error *e)
+{
+    const PlanVisit *v = &plan->visits[visit];
+    const Session *s = r->session;
+    LayerWeights *w = &r->slot_weights[v->slot];
+    *out = w;
+    if (r->slot_layer[v->slot] == v->layer)
+        return STATUS_OK;
+    void *memory = (char *)r->slots + (size_t)v->slot * r->slot_bytes;
+    r->slot_layer[v->slot] = -1;
+    s->ops->slot_done(r->ctx, memory);
+    if (visit + 1 < plan->n_visits && plan->visits[visit + 1].load)
+        model_prefetch_layer(s->model, plan->visits[visit + 1].layer);
+    int status = model_prepare_layer(s->model, s->ops, r->ctx, v->layer, memory, w, e);
+    if (status)
+        return status;
+    r->slot_layer[v->slot] = v->layer;
+    r->counters.weight_bytes_moved += (double)model_layer_file_bytes(s->model, v->layer);
+    return STATUS_OK;
+}
+
+static int report_node(const Plan *plan, int32_t node, View residual, const RunHooks *hooks, Error *e)
+{
+    return hooks->on_node ? hooks->on_node(hooks->user, plan, node, residual, e) : STATUS_OK;
+}
+
+static int combine(Run *r, const Plan *plan, const PlanBatch *b, const TokenBlock *block, const RunHooks *hooks, Error *e)
+{
+    for (int32_t i = 0; i < b->n_nodes; i++) {
+        const PlanNode *node = &plan->nodes[b->nodes[i]];
+        for (int32_t j = 0; j < node->n_members; j++)
+            r->members[j] = residual_view(r, (size_t)plan->nodes[node->members[j]].buffer, block);
+        View out = residual_view(r, (size_t)node->buffer, block);
+        r->session->ops->mean(r->ctx, out, r->members, (size_t)node->n_members);
+        int status = report_node(plan, b->nodes[i], out, hooks, e);
+        if (status)
+            return status;
+    }
+    return STATUS_OK;
+}
+
+static bool stopped(const RunHooks *hooks)
+{
+    return hooks->should_stop && hooks->should_stop(hooks->user);
+}
+
+static void progress(Run *r, const RunHooks *hooks, double flops)
+{
+    r->counters.flops += flops;
+    if (hooks->on_progress)
+        hooks->on_progress(hooks->user, r->counters.flops);
+}
+
+static int run_batches(Run *r, const Plan *plan, const TokenBlock *block, const RunHooks *hooks, Error *e)
+{
+    View root = residual_view(r, (size_t)plan->nodes[0].buffer, block);
+    forward_embed(r->forward, block, root);
+    int status = report_node(plan, 0, root, hooks, e);
+    for (int32_t i = 0; !status && i < plan->n_batches; i++) {
+        const PlanBatch *b = &plan->batches[i];
+        if (stopped(hooks))
+            return error_set(e, STATUS_INTERRUPTED, "interrupted");
+        if (b->kind == STEP_COMBINE) {
+            status = combine(r, plan, b, block, hooks, e);
+            continue;
+        }
+        const LayerWeights *weights;
+        if ((status = ensure_layer(r, plan, b->visit, &weights, e)))
+            return status;
+        for (int32_t j = 0; j < b->n_nodes; j++) {
+            const PlanNode *node = &plan->nodes[b->nodes[j]];
+            r->lanes[j] = (ForwardLane){.in = residual_view(r, (size_t)plan->nodes[node->parent].buffer, block),
+                                        .out = residual_view(r, (size_t)node->buffer, block)};
+        }
+        forward_batch(r->forward, b->kind, b->layer, weights, block, r->lanes, (size_t)b->n_nodes);
+        for (int32_t j = 0; !status && j < b->n_nodes; j++)
+            status = report_node(plan, b->nodes[j], r->lanes[j].out, hooks, e);
+        progress(r, hooks, batch_flops(r, b, block));
+    }
+    return status;
+}
+
+/* head_x <- final norm of rows [from, from + n) of the rows that predict. Consecutive block rows go in one call. */
+static void gather_final(Run *r, View residual, size_t from, size_t n)
+{
+    const Ops *ops = r->session->ops;
+    size_t in_bytes = dtype_block_bytes(ops->resid_dtype), out_bytes = dtype_block_bytes(ops->gemm_dtype);
+    for (size_t i = 0; i < n;) {
+        size_t first = (size_t)r->predict_row[from + i], run = 1;
+        while (i + run < n && (size_t)r->predict_row[from + i + run] == first + run)
+            run++;
+        forward_final_norm(r->forward, &r->head_weights, view_rows(residual, first, run, in_bytes),
+                           view_rows(r->head_x, i, run, out_bytes));
+        i += run;
+    }
+}
+
+static void head_tile(Run *r, size_t order, View residual, size_t from, size_t n)
+{
+    const ModelTraits *t = &r->session->model->traits;
+    HeadArrays *out = &r->results[order], *first = &r->results[0];
+    View logits = order ? r->logits : r->first_logits, first_logits = r->first_logits, x = r->head_x;
+    logits.rows = first_logits.rows = x.rows = n;
+    gather_final(r, residual, from, n);
+    HeadArgs args = {.x = x,
+                     .w = &r->head_weights.head,
+                     .bias = &r->head_weights.head_bias,
+                     .logit_scale = t->logit_scale,
+                     .softcap = t->logit_softcap,
+                     .targets = r->targets + from,
+                     .word_start = r->request.word_start,
+                     .logits = logits,
+                     .intact_logits = order ? &first_logits : NULL,
+                     .intact_lse = order ? first->lse + from : NULL,
+                     .nll = out->nll + from,
+                     .kl = out->kl + from,
+                     .word_start_logp = out->word_start_logp + from,
+                     .lse = out->lse + from,
+                     .rank = out->rank + from,
+                     .top1 = out->top1 + from};
+    r->session->ops->head(r->ctx, &args);
+}
+
+static size_t list_predictions(Run *r, const TokenBlock *block)
+{
+    size_t n = 0;
+    for (size_t w = 0; w < block->n_windows; w++) {
+        for (size_t row = block->window_start[w]; row + 1 < block->window_start[w + 1]; row++) {
+            r->predict_row[n] = (int32_t)row;
+            r->targets[n++] = block->ids[row + 1];
+        }
+    }
+    return n;
+}
+
+static double head_file_bytes(const Model *m)
+{
+    double bytes = 0;
+    const Binding *head = &m->bindings.role[ROLE_HEAD];
+    for (size_t i = 0; i < head->n_parts; i++)
+        bytes += (double)(head->parts[i].rows * head->parts[i].cols / dtype_block_elems(head->parts[i].dtype) *
+                          dtype_block_bytes(head->parts[i].dtype));
+    return bytes;
+}
+
+static int ensure_head(Run *r, Error *e)
+{
+    if (r->head_ready || r->request.no_head)
+        return STATUS_OK;
+    const Session *s = r->session;
+    int status = model_prepare_head(s->model, s->ops, r->ctx, r->head_slot, &r->head_weights, e);
+    if (status)
+        return status;
+    r->counters.weight_bytes_moved += head_file_bytes(s->model);
+    r->head_ready = true;
+    return STATUS_OK;
+}
+
+static int report_final(Run *r, size_t order, View residual, const RunHooks *hooks, Error *e)
+{
+    size_t in_bytes = dtype_block_bytes(r->session->ops->resid_dtype);
+    for (size_t at = 0; at < residual.rows; at += r->sizes.head_rows) {
+        size_t n = residual.rows - at < r->sizes.head_rows ? residual.rows - at : r->sizes.head_rows;
+        View x = r->head_x;
+        x.rows = n;
+        forward_final_norm(r->forward, &r->head_weights, view_rows(residual, at, n, in_bytes), x);
+        int status = hooks->on_final(hooks->user, order, at, x, e);
+        if (status)
+            return status;
+    }
+    return STATUS_OK;
+}
+
+/* The head for the orders of one group. Orders that end at the same node share its results. */
+static int run_heads(Run *r, size_t group, const TokenBlock *block, const RunHooks *hooks, Error *e)
+{
+    const Plan *plan = &r->plans[group];
+    size_t first, end, n = list_predictions(r, block);
+    run_group_range(r->request.n_orders, r->sizes.n_groups, group, &first, &end);
+    View intact = residual_view(r, r->sizes.n_buffers, block); /* the copy, in later groups */
+    if (group == 0) {
+        View residual = residual_view(r, (size_t)plan->nodes[plan->order_end[0]].buffer, block);
+        if (r->sizes.n_groups > 1)
+            r->session->ops->copy(r->ctx, intact, residual);
+        intact = residual;
+    }
+    for (size_t from = 0; from < n; from += r->sizes.head_rows) {
+        size_t rows = n - from < r->sizes.head_rows ? n - from : r->sizes.head_rows;
+        head_tile(r, 0, intact, from, rows);
+        for (size_t o = first > 0 ? first : 1; o < end; o++) {
+            if (stopped(hooks))
+                return error_set(e, STATUS_INTERRUPTED, "interrupted");
+            int32_t node = plan->order_end[o - first];
+            head_tile(r, o, residual_view(r, (size_t)plan->nodes[node].buffer, block), from, rows);
+            progress(r, hooks, model_flops_head(r->session->model) * (double)rows);
+        }
+        progress(r, hooks, model_flops_head(r->session->model) * (double)rows);
+    }
+    for (size_t o = first; o < end; o++) {
+        View residual = residual_view(r, (size_t)plan->nodes[plan->order_end[o - first]].buffer, block);
+        const HeadArrays *x = &r->results[o];
+        HeadResults results = {
+            .n = n, .nll = x->nll, .kl = x->kl, .word_start_logp = x->word_start_logp, .rank = x->rank, .top1 = x->top1};
+        int status = hooks->on_final ? report_final(r, o, residual, hooks, e) : STATUS_OK;
+        if (!status && hooks->on_results)
+            status = hooks->on_results(hooks->user, o, &results, e);
+        if (status)
+            return status;
+    }
+    return STATUS_OK;
+}
+
+int run_block(Run *r, const TokenBlock *block, const RunHooks *hooks, Error *e)
+{
+    if (block->n_rows > r->sizes.block_rows)
+        return error_set(e, STATUS_FAILED, "run: a block of %zu tokens, expected at most %zu", block->n_rows,
+                         r->sizes.block_rows);
+    for (size_t w = 0; w < block->n_windows; w++)
+        if (block->window_start[w + 1] - block->window_start[w] > r->request.longest_window)
+            return error_set(e, STATUS_FAILED, "run: a window of %zu tokens, expected at most %zu",
+                             block->window_start[w + 1] - block->window_start[w], r->request.longest_window);
+    for (size_t i = 0; i < block->n_rows; i++)
+        if (block->ids[i] < 0 || (size_t)block->ids[i] >= r->session->model->traits.vocab)
+            return error_set(e, STATUS_FAILED, "run: token id %d at row %zu, expected 0 to %zu", block->ids[i], i,
+                             r->session->model->traits.vocab - 1);
+    int status = ensure_head(r, e);
+    for (size_t g = 0; !status && g < r->sizes.n_groups; g++) {
+        status = run_batches(r, &r->plans[g], block, hooks, e);
+        if (!status && !r->request.no_head)
+            status = run_heads(r, g, block, hooks, e);
+    }
+    if (!status)
+        status = r->session->ops->sync(r->ctx, e);
+    r->counters.flops_naive += run_block_flops_naive(r, block);
+    return status;
+}
+
+int run_logits(Run *r, const double *residual, size_t n_rows, double *logits, Error *e)
+{
+    const Ops *ops = r->session->ops;
+    const ModelTraits *t = &r->session->model->traits;
+    size_t most = r->sizes.head_rows < r->sizes.block_rows ? r->sizes.head_rows : r->sizes.block_rows;
+    int status = ensure_head(r, e);
+    for (size_t at = 0; !status && at < n_rows; at += most) {
+        size_t n = n_rows - at < most ? n_rows - at : most;
+        View x = {.data = r->residuals, .dtype = ops->resid_dtype, .rows = n, .cols = t->d_model, .ld = t->d_model};
+        View normed = r->head_x, z = r->logits;
+        normed.rows = z.rows = n;
+        ops->upload(r->ctx, x, residual + at * t->d_model);
+        forward_final_norm(r->forward, &r->head_weights, x, normed);
+        HeadArrays *out = &r->results[0];
+        for (size_t i = 0; i < n; i++)
+            r->targets[i] = -1;
+        HeadArgs args = {.x = normed,
+                         .w = &r->head_weights.head,
+                         .bias = &r->head_weights.head_bias,
+                         .logit_scale = t->logit_scale,
+                         .softcap = t->logit_softcap,
+                         .targets = r->targets,
+                         .logits = z,
+                         .nll = out->nll,
+                         .kl = out->kl,
+                         .word_start_logp = out->word_start_logp,
+                         .lse = out->lse,
+                         .rank = out->rank,
+                         .top1 = out->top1};
+        ops->head(r->ctx, &args);
+        ops->download(r->ctx, logits + at * t->vocab, z);
+        status = ops->sync(r->ctx, e);
+    }
+    return status;
+}
+
+int run_estimate_seconds(Run *r, const TokenBlock *block, double n_blocks, double *seconds, Error *e)
+{
+    const Ops *ops = r->session->ops;
+    const LayerWeights *weights;
+    View x = residual_view(r, 0, block);
+    int status = ensure_head(r, e);
+    if (!status && r->plans[0].n_visits)
+        status = ensure_layer(r, &r->plans[0], 0, &weights, e);
+    if (status)
+        return status;
+    double layers = 0, heads = head_flops(r, block, n_heads(r)), layers_s = 0, heads_s = 0;
+    if (r->plans[0].n_visits) {
+        int layer = r->plans[0].visits[0].layer;
+        ForwardLane lane = {.in = x, .out = x};
+        StepKind half = r->session->model->traits.residual == RESIDUAL_PARALLEL ? STEP_WHOLE : STEP_ATTN;
+        double begin = 0;
+        for (int round = 0; round < 2; round++) { /* the first round warms caches and pages */
+            forward_embed(r->forward, block, x);
+            if ((status = ops->sync(r->ctx, e)))
+                return status;
+            begin = progress_now_s();
+            forward_batch(r->forward, half, layer, weights, block, &lane, 1);
+            if (half == STEP_ATTN)
+                forward_batch(r->forward, STEP_MLP, layer, weights, block, &lane, 1);
+            if ((status = ops->sync(r->ctx, e)))
+                return status;
+        }
+        layers_s = progress_now_s() - begin;
+        layers = layer_half_flops(r->session->model, STEP_WHOLE, layer, block);
+    }
+    if (!r->request.no_head) {
+        size_t n = list_predictions(r, block);
+        n = n < r->sizes.head_rows ? n : r->sizes.head_rows;
+        double begin = progress_now_s();
+        head_tile(r, 0, x, 0, n);
+        heads_s = progress_now_s() - begin;
+        heads_s *= n ? heads / (model_flops_head(r->session->model) * (double)n) : 0;
+    }
+    double all = run_block_flops(r, block) - heads;
+    *seconds = n_blocks * ((layers > 0 ? layers_s * all / layers : 0) + heads_s);
+    return STATUS_OK;
+}
+
+void run_count_loads(const Run *r, size_t n_blocks, int64_t *loads, double *bytes_moved)
+{
+    int n_slots = r->sizes.n_slots;
+    int held[64], *slot_layer = n_slots <= 64 ? held : malloc((size_t)n_slots * sizeof *slot_layer);
+    *loads = 0;
+    *bytes_moved = r->request.no_head ? 0 : head_file_bytes(r->session->model);
+    for (int i = 0; slot_layer && i < n_slots; i++)
+        slot_layer[i] = -1;
+    for (size_t b = 0; slot_layer && b < n_blocks; b++) {
+        for (size_t g = 0; g < r->sizes.n_groups; g++) {
+            const Plan *plan = &r->plans[g];
+            for (int32_t v = 0; v < plan->n_visits; v++) {
+                if (slot_layer[plan->visits[v].slot] == plan->visits[v].layer)
+                    continue;
+                slot_layer[plan->visits[v].slot] = plan->visits[v].layer;
+                ++*loads;
+                *bytes_moved += (double)model_layer_file_bytes(r->session->model, plan->visits[v].layer);
+            }
+        }
+    }
+    if (slot_layer != held)
+        free(slot_layer);
+}

@@ -1,0 +1,94 @@
+/* studies.h: the studies as functions, installed as strata_studies.h beside strata.h: what the command line calls, a program can
+ * call. Results go to files under output_dir and to `out`; nothing else is printed but progress on stderr (not with quiet).
+ *
+ * Status: 0 done, 1 the work failed, 2 wrong usage, 130 stopped through `stop` (what was done is kept). Strings may be NULL where
+ * a default is named. */
+#ifndef STRATA_EXPERIMENTS_STUDIES_H
+#define STRATA_EXPERIMENTS_STUDIES_H
+
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#ifndef STRATA_ERROR_DECLARED
+#define STRATA_ERROR_DECLARED
+typedef struct StrataError {
+    char text[1024]; /* one line, no newline at its end, always terminated */
+} StrataError;
+#endif
+
+/* What every study that runs a model understands. */
+typedef struct StrataCommon {
+    const char *model_name; /* hub id, directory or .gguf file; required */
+    const char *revision;   /* "main" */
+    const char *gpu_id;     /* "auto" */
+    const char *dtype;      /* "f32" */
+    const char *numerics;   /* "fast" */
+    const char *bos;        /* "auto", "yes", "no" */
+    const char *rope;       /* "hf32", "real" */
+    int threads;            /* 0: all processors */
+    int context;            /* 0: min(1024, the model's positions) */
+    uint64_t memory_bytes;  /* 0: half of what the machine has left */
+    uint64_t seed;
+    int quiet, json;
+    FILE *out;                   /* where tables and JSON go; NULL: nowhere */
+    volatile sig_atomic_t *stop; /* set non-zero to stop; may be NULL */
+    int argc;                    /* stamped into run.json */
+    char **argv;
+} StrataCommon;
+
+typedef struct StrataSweepOptions {
+    StrataCommon common;
+    const char *dataset_type, *dataset_path; /* one of them at least */
+    const char *split;                       /* "test" */
+    const char *protocol;                    /* "rows", "concat", "file", "all" */
+    const char *experiment;                  /* "removal" unless orders are given */
+    const char *orders;                      /* a spec or a file; excludes experiment */
+    const char *schedule;                    /* "tree", "naive" */
+    const char *output_dir;                  /* "results" */
+    const char *tag;
+    uint64_t max_samples; /* 1000 */
+    int dry_run, force;
+} StrataSweepOptions;
+int strata_sweep(const StrataSweepOptions *options, StrataError *e);
+
+typedef struct StrataTraceOptions {
+    StrataCommon common;
+    const char *text; /* or ids: "1,2,3" */
+    const char *ids;
+    const char *order;  /* the intact order */
+    const char *output; /* "trace.safetensors" */
+} StrataTraceOptions;
+/* Residual streams of one text at every step of an order: blocks.N.hook_resid_pre, _mid, _post [T, D], ln_final.hook_normalized
+ * [T, D], ids I32 [T], nll F32 [T-1]. */
+int strata_trace(const StrataTraceOptions *options, StrataError *e);
+
+typedef struct StrataNextOptions {
+    StrataCommon common;
+    const char *text, *ids, *order;
+    int top; /* 10 */
+} StrataNextOptions;
+/* The next-word table, and what the logit lens (final norm, then head) reads at every layer. */
+int strata_next(const StrataNextOptions *options, StrataError *e);
+
+/* Shapes, dtypes, bytes, FLOPs, traits, tokenizer. */
+int strata_inspect(const StrataCommon *options, StrataError *e);
+
+typedef struct StrataTokenizeOptions {
+    StrataCommon common;
+    const char *text, *file; /* one of them */
+    int jsonl;               /* every line of file is an object with "text" */
+    int add_special;
+} StrataTokenizeOptions;
+/* Ids, pieces and byte spans. Needs tokenizer files only. */
+int strata_tokenize_file(const StrataTokenizeOptions *options, StrataError *e);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,244 @@
+/* sweep.c: Study A, step 1. All orders of an experiment over a data set: one ledger record per (order, predicted token), and
+ * what is read from it. The story of a sweep, from options to figures; the loop over blocks is in sweep_run.c. */
+#include "experiments/sweep.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/base/file.h"
+#include "engine/base/progress.h"
+#include "engine/base/sha256.h"
+#include "experiments/sweep_report.h"
+
+static const char *or_default(const char *value, const char *otherwise)
+{
+    return value && value[0] ? value : otherwise;
+}
+
+static int check_options(const StrataSweepOptions *o, Sweep *s, Error *e)
+{
+    s->protocol = or_default(o->protocol, "rows");
+    s->split = or_default(o->split, "test");
+    s->output_dir = or_default(o->output_dir, "results");
+    s->max_samples = o->max_samples ? o->max_samples : 1000;
+    s->experiment = o->orders ? "orders" : or_default(o->experiment, "removal");
+    if (o->orders && o->experiment)
+        return error_set(e, STATUS_USAGE, "--orders excludes --experiment: give one of them");
+    if (!o->dataset_type && !o->dataset_path)
+        return error_set(e, STATUS_USAGE,
+                         "--dataset_type or --dataset_path is missing: expected wiki-text-2, wiki-text-103, "
+                         "gpt2-output-dataset, bookcorpus, or a file");
+    const char *schedule = or_default(o->schedule, "tree");
+    if (strcmp(schedule, "tree") != 0 && strcmp(schedule, "naive") != 0)
+        return error_set(e, STATUS_USAGE, "--schedule: \"%s\", expected tree or naive", schedule);
+    s->naive = strcmp(schedule, "naive") == 0;
+    if (strcmp(s->protocol, "all") != 0 && !window_protocol_from_name(s->protocol, &s->window_protocol))
+        return error_set(e, STATUS_USAGE, "--protocol: \"%s\", expected rows, concat, file or all", s->protocol);
+    return STATUS_OK;
+}
+
+static int open_orders(Sweep *s, Error *e)
+{
+    int n_layers = s->bench.model.traits.n_layers;
+    if (s->options->orders)
+        return orders_read(s->options->orders, n_layers, &s->orders, e);
+    int stages;
+    if (!orders_is_greedy(s->experiment, &stages))
+        return orders_generate(s->experiment, n_layers, s->bench.common->seed, &s->orders, e);
+    if (stages < 1 || stages >= n_layers)
+        return error_set(e, STATUS_USAGE, "--experiment %s: expected greedy:N with N from 1 to %d for a model of %d layers",
+                         s->experiment, n_layers - 1, n_layers);
+    s->greedy_stages = stages;
+    return orders_greedy_stage(n_layers, NULL, 0, &s->orders, e);
+}
+
+int sweep_open_windows(Sweep *s, WindowProtocol protocol, bool bos, Windows *out, Error *e)
+{
+    WindowOptions options = {.protocol = protocol,
+                             .context = s->bench.context,
+                             .max_samples = (size_t)s->max_samples,
+                             .bos = bos,
+                             .bos_id = s->bench.bos_id,
+                             .vocab = s->bench.model.traits.vocab};
+    return windows_build(&s->data, s->bench.tokenizer, &options, out, e);
+}
+
+/* Everything that can change a bit of the ledger. */
+static int stamp(Sweep *s, Error *e)
+{
+    static const char *const small_files[] = {
+        "config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "model.safetensors.index.json", NULL};
+    const Workbench *b = &s->bench;
+    RunRecord *r = s->record;
+    int status = run_record_hash_optional(r, "model", b->path.path, small_files, e);
+    if (!status)
+        status = run_record_hash_files(r, "weights", b->model.files.paths, b->model.files.n_maps, e);
+    if (status)
+        return status;
+    run_record_set(r, "dataset", "%s", s->data.name);
+    run_record_set(r, "split", "%s", s->split);
+    run_record_hash(r, "rows_sha256", s->windows.rows_sha256);
+    run_record_hash(r, "ids_sha256", s->windows.ids_sha256);
+    run_record_set(r, "experiment", "%s", s->experiment);
+    StrBuf orders = {0};
+    for (size_t i = 0; i < s->orders.n_orders; i++) {
+        strbuf_puts(&orders, s->orders.orders[i].name);
+        strbuf_puts(&orders, "=");
+        strbuf_puts(&orders, s->orders.orders[i].spec);
+        strbuf_puts(&orders, ";");
+    }
+    Sha256 hash;
+    char hex[65];
+    sha256_begin(&hash);
+    sha256_update(&hash, orders.data, orders.len);
+    sha256_end(&hash, hex);
+    strbuf_free(&orders);
+    run_record_set(r, "orders", "%s", s->options->orders ? s->options->orders : s->experiment);
+    run_record_set(r, "orders_sha256", "%s", hex);
+    run_record_set(r, "protocol", "%s", s->protocol);
+    run_record_set(r, "max_samples", "%llu", (unsigned long long)s->max_samples);
+    run_record_set(r, "context", "%zu", b->context);
+    run_record_set(r, "bos", "%s", b->bos ? "yes" : "no");
+    run_record_set(r, "dtype", "%s", b->dtype);
+    run_record_set(r, "numerics", "%s", b->numerics);
+    run_record_set(r, "rope", "%s", b->rope);
+    run_record_set(r, "schedule", "%s", s->naive ? "naive" : "tree");
+    run_record_set(r, "seed", "%llu", (unsigned long long)b->common->seed);
+    RunMachine machine = {
+        .device = b->device, .threads = pool_threads(b->session.pool), .fast = strcmp(b->numerics, "fast") == 0};
+    run_record_machine(r, &machine);
+    run_record_note(r, "model_name", "%s", b->path.name);
+    run_record_note(r, "model_path", "%s", b->path.path);
+    run_record_note(r, "dataset_path", "%s", s->data.path);
+    run_record_note(r, "memory_bytes", "%zu", b->session.memory_bytes);
+    return STATUS_OK;
+}
+
+static int find_folder(Sweep *s, Error *e)
+{
+    RunFolder folder = {.output_dir = s->output_dir,
+                        .path_part = s->orders.path_part,
+                        .slug = s->bench.path.slug,
+                        .tag = s->options->tag,
+                        .dataset = s->data.name,
+                        .n_samples = s->max_samples};
+    int status = run_record_folder(&folder, &s->dir, e);
+    if (status)
+        return status;
+    const StrataCommon *c = s->bench.common;
+    return s->options->dry_run ? run_record_open_dry(c->argc, c->argv, &s->record, e)
+                               : run_record_open(s->dir.data, c->argc, c->argv, s->options->force, &s->record, e);
+}
+
+static ResultsInput results_input(const Sweep *s)
+{
+    return (ResultsInput){.dir = s->dir.data,
+                          .model = s->bench.path.name,
+                          .dataset = s->data.name,
+                          .experiment = s->experiment,
+                          .n_samples = s->max_samples,
+                          .split = s->split,
+                          .dtype = s->bench.dtype,
+                          .numerics = s->bench.numerics,
+                          .rope = s->bench.rope,
+                          .seed = s->bench.common->seed,
+                          .data = &s->data,
+                          .windows = &s->windows,
+                          .orders = &s->orders,
+                          .record = s->record};
+}
+
+/* From the finished ledger to files, table and figure. */
+static int report(Sweep *s, Error *e)
+{
+    ResultsInput in = results_input(s);
+    InfluenceSums influence = {0};
+    ResultsCounters counters = sweep_counters(s);
+    Results results = {0};
+    LedgerView view = {0};
+    char *path = file_join(s->dir.data, "ledger.safetensors");
+    int status = path ? STATUS_OK : error_set(e, STATUS_FAILED, "%s: out of memory", s->dir.data);
+    if (!status)
+        status = influence_sums_init(&influence, s->bench.model.traits.n_layers, e);
+    if (!status && s->influence)
+        status = influence_file_total(s->influence, &influence, e);
+    in.influence = s->influence ? &influence : NULL;
+    in.counters = &counters;
+    if (!status)
+        status = ledger_view_open(path, &view, e);
+    if (!status)
+        status = results_compute(&in, &view, &results, e);
+    if (!status)
+        status = results_write(&in, &results, e);
+    if (!status)
+        status = sweep_report(s, &in, &results, e);
+    ledger_view_close(&view);
+    results_free(&results);
+    influence_sums_free(&influence);
+    free(path);
+    return status;
+}
+
+static int evaluate(Sweep *s, Error *e)
+{
+    RunState state;
+    int status = stamp(s, e);
+    if (!status)
+        status = run_record_begin(s->record, &state, e);
+    if (!status)
+        status = sweep_plan(s, state != RUN_FRESH, e);
+    if (!status && state != RUN_DONE && (!s->bench.common->quiet || s->options->dry_run))
+        status = sweep_print_estimate(s, e);
+    if (status || s->options->dry_run)
+        return status;
+    ResultsInput in = results_input(s);
+    if (state == RUN_DONE && !s->bench.common->quiet)
+        fprintf(stderr, "This run is complete already; its tables are written again. --force starts over.\n");
+    if (state != RUN_DONE)
+        status = results_write_rows(&in, e);
+    if (!status)
+        status = sweep_run(s, e);
+    if (status == STATUS_INTERRUPTED) {
+        Error ignored;
+        run_record_pause(s->record, &ignored);
+        StrBuf command = {0};
+        run_record_command(s->record, &command);
+        error_set(e, status, "interrupted; finished blocks are kept in %s; to go on: %s", s->dir.data,
+                  command.data ? command.data : "");
+        strbuf_free(&command);
+    }
+    if (!status)
+        status = report(s, e);
+    if (!status && state != RUN_DONE) {
+        sweep_stamp_timing(s);
+        status = run_record_finish(s->record, e);
+    }
+    return status;
+}
+
+static int sweep_story(Sweep *s, Error *e)
+{
+    const StrataSweepOptions *o = s->options;
+    int status = check_options(o, s, e);
+    if (!status)
+        status = workbench_open(&o->common, TOKENIZER_IF_THERE, &s->bench, e);
+    if (!status)
+        status = dataset_open(o->dataset_type, o->dataset_path, s->split, &s->data, e);
+    if (!status && strcmp(s->protocol, "all") == 0)
+        return sweep_all_protocols(s, e);
+    if (!status)
+        status = sweep_open_windows(s, s->window_protocol, s->bench.bos, &s->windows, e);
+    if (!status)
+        status = open_orders(s, e);
+    if (!status)
+        status = find_folder(s, e);
+    return status ? status : evaluate(s, e);
+}
+
+int strata_sweep(const StrataSweepOptions *options, StrataError *e)
+{
+    Sweep s = {.options = options};
+    int status = sweep_story(&s, e);
+    sweep_close(&s);
+    return status;
+}

@@ -1,0 +1,66 @@
+/* sweep_report.c: the terminal's view of a finished sweep. */
+#include "experiments/sweep_report.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+enum { SHOWN_EACH_END = 5 };
+
+static const Results *sorting; /* qsort has no context argument */
+
+static int by_delta(const void *a, const void *b)
+{
+    size_t i = *(const size_t *)a, j = *(const size_t *)b;
+    double x = sorting->orders[i].delta_nll, y = sorting->orders[j].delta_nll;
+    if (isnan(x) || isnan(y))
+        return isnan(x) - isnan(y);
+    if (x != y)
+        return x < y ? 1 : -1;
+    return i < j ? -1 : 1;
+}
+
+static void print_row(const ResultsInput *in, const Results *r, size_t i, FILE *out)
+{
+    const OrderResult *x = &r->orders[i];
+    char interval[48] = "";
+    if (i && !isnan(x->ci95[0]))
+        snprintf(interval, sizeof interval, "[%+.4f, %+.4f]", x->ci95[0], x->ci95[1]);
+    fprintf(out, "  %-22s %12.4g %+10.4f  %-20s %7.2f %% %8.4f\n", in->orders->orders[i].name, x->ppl, i ? x->delta_nll : 0.0,
+            interval, 100 * x->agreement, x->kl);
+}
+
+int sweep_report(Sweep *s, const ResultsInput *in, const Results *r, Error *e)
+{
+    FILE *out = s->bench.common->out;
+    if (!out)
+        return STATUS_OK;
+    if (s->bench.common->json) {
+        StrBuf text = {0};
+        int status = results_json(in, r, &text, e);
+        if (!status)
+            fwrite(text.data, 1, text.len, out);
+        strbuf_free(&text);
+        return status;
+    }
+    size_t n = r->n_orders - 1, *rank = malloc((n ? n : 1) * sizeof *rank);
+    if (!rank)
+        return error_set(e, STATUS_FAILED, "sweep: out of memory");
+    for (size_t i = 0; i < n; i++)
+        rank[i] = i + 1;
+    sorting = r;
+    qsort(rank, n, sizeof *rank, by_delta);
+    fprintf(out, "\n%s on %s, %zu predicted tokens\n\n", in->model, in->dataset, in->windows->n_tokens);
+    fprintf(out, "  %-22s %12s %10s  %-20s %9s %8s\n", "order", "perplexity", "delta nll", "95 % interval", "agreement", "KL");
+    print_row(in, r, 0, out);
+    size_t head = n <= 2 * SHOWN_EACH_END ? n : SHOWN_EACH_END;
+    for (size_t i = 0; i < head; i++)
+        print_row(in, r, rank[i], out);
+    if (head < n) {
+        fprintf(out, "  ... %zu more ...\n", n - 2 * SHOWN_EACH_END);
+        for (size_t i = n - SHOWN_EACH_END; i < n; i++)
+            print_row(in, r, rank[i], out);
+    }
+    free(rank);
+    fprintf(out, "\nwritten: %s/ppl.json, ppl.csv, ledger.safetensors, rows.jsonl, run.json\n", in->dir);
+    return STATUS_OK;
+}

@@ -1,0 +1,106 @@
+/* help.c: help texts, each with commands that can be typed as they are. */
+#include "tools/help.h"
+
+#include <string.h>
+
+typedef struct Topic {
+    const char *name, *text;
+} Topic;
+
+static const char overview[] =
+    "Strata takes transformer language models apart layer by layer.\n"
+    "\n"
+    "  strata sweep     remove or exchange layers, measure next-word prediction\n"
+    "  strata trace     residual streams of a text at every step, to safetensors\n"
+    "  strata next      the next-word table and the logit lens of a text\n"
+    "  strata inspect   what a model is: shapes, dtypes, bytes, FLOPs, traits\n"
+    "  strata tokenize  ids, pieces and byte spans\n"
+    "  strata help      this page; `strata help COMMAND`, `strata help orders`\n"
+    "\n"
+    "Try it (the demonstration model is in tools/demo/model):\n"
+    "  strata next --model_name tools/demo/model --text \"The captain of the\"\n"
+    "  strata sweep --model_name tools/demo/model --dataset_path tools/demo/wikitext-2-excerpt.txt --experiment exchange\n"
+    "\n"
+    "Options of every command that runs a model:\n"
+    "  --model_name NAME   hub id found in models/ or the Hugging Face cache, a directory, or a .gguf file\n"
+    "  --gpu_id auto|cpu|N --dtype f32 --numerics fast --threads N --memory 8G\n"
+    "  --cpu scalar|avx2|avx512|native   limits the vector instructions (STRATA_CPU does the same)\n"
+    "  --bos auto|yes|no --context N --rope hf32|real --seed N --revision R --quiet --json\n"
+    "Hyphens and underscores in options mean the same. Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.\n";
+
+static const Topic topics[] = {
+    {"sweep",
+     "strata sweep: run every order of an experiment over a data set\n"
+     "\n"
+     "  strata sweep --model_name meta-llama/Meta-Llama-3-8B --dataset_type wiki-text-2 \\\n"
+     "               --max_samples 1000 --experiment removal --output_dir results --gpu_id 0\n"
+     "  strata sweep --model_name models/gpt2 --dataset_path my.txt --orders \"0-5,7-11\"\n"
+     "  strata sweep --model_name m.gguf --dataset_type wiki-text-2 --protocol all\n"
+     "\n"
+     "  --dataset_type wiki-text-2|wiki-text-103|gpt2-output-dataset|bookcorpus\n"
+     "  --dataset_path FILE   .txt, .jsonl (field text, or ids), either .gz, or a .zip holding one\n"
+     "  --split test          with --dataset_type: $STRATA_DATA/NAME/SPLIT.*, then datasets/NAME/SPLIT.*\n"
+     "  --max_samples 1000    rows (windows under concat and file); --sample_size is the same\n"
+     "  --experiment E        removal (default), exchange, block:N, replace, repeat, reverse, shuffle:K, attn-removal,\n"
+     "                        mlp-removal, parallel:N, greedy:N\n"
+     "  --orders SPEC|FILE    orders of your own instead (see `strata help orders`)\n"
+     "  --protocol rows|concat|file|all   how text becomes windows; all: the baseline under each, side by side\n"
+     "  --schedule tree|naive naive: the loop everybody writes, for comparison\n"
+     "  --output_dir results  --tag NAME  --dry_run (estimate and stop)  --force (start over)\n"
+     "\n"
+     "Writes OUTPUT_DIR/EXPERIMENT/MODEL_DATASET_nN/: ppl.json, ppl.csv, ledger.safetensors, rows.jsonl, run.json, figures/.\n"
+     "Interrupted, the same command goes on where it was.\n"},
+    {"orders", "Orders as text\n"
+               "\n"
+               "  0-31                 the intact order of 32 layers      31-0              reversed\n"
+               "  0-11,13-31           layer 12 removed                   0-11,13,12,14-31  layers 12 and 13 exchanged\n"
+               "  0-5,6x3,7-31         layer 6 three times (6*3 too)      0-9,10.attn,11-31 only the attention of 10\n"
+               "  0-9,10+11+12,13-31   a parallel group, (10|11|12) too: the mean of the members' outputs\n"
+               "  shuffle(8-23,seed=1) layers 8 to 23 permuted (PCG64, Fisher-Yates)\n"
+               "\n"
+               "  order   = [ term { \",\" term } ] ;\n"
+               "  term    = range | repeat | group | shuffle ;\n"
+               "  range   = number \"-\" number ;\n"
+               "  repeat  = member [ (\"x\" | \"*\") number ] ;\n"
+               "  group   = member \"+\" member { \"+\" member } | \"(\" member { \"|\" member } \")\" ;\n"
+               "  member  = number [ \".attn\" | \".mlp\" ] ;\n"
+               "  shuffle = \"shuffle(\" number \"-\" number [ \",\" \"seed=\" number ] \")\" ;\n"
+               "\n"
+               "A file of orders holds one a line, \"spec\" or \"name: spec\"; # begins a comment.\n"},
+    {"trace",
+     "strata trace: residual streams of one text at every step of an order\n"
+     "\n"
+     "  strata trace --model_name tools/demo/model --text \"The cat sat on the mat.\" --output cat.safetensors\n"
+     "  strata trace --model_name tools/demo/model --ids 5,6,7 --order \"0-4,6-11\"\n"
+     "\n"
+     "Tensors: blocks.N.hook_resid_pre, _mid, _post and ln_final.hook_normalized [T, D], nll [T-1], ids [T]. N counts\n"
+     "positions in the order. In Python: safetensors.numpy.load_file(\"cat.safetensors\").\n"},
+    {"next", "strata next: the next-word table and the logit lens\n"
+             "\n"
+             "  strata next --model_name tools/demo/model --text \"She opened the\" --top 5\n"
+             "  strata next --model_name tools/demo/model --text \"She opened the\" --order \"0-10,11x2\" --json\n"},
+    {"inspect", "strata inspect: shapes, dtypes, bytes, FLOPs, traits, tokenizer\n"
+                "\n"
+                "  strata inspect --model_name tools/demo/model\n"
+                "  strata inspect --model_name tools/demo/model --json     (every tensor)\n"},
+    {"tokenize", "strata tokenize: ids, pieces and byte spans; needs tokenizer files only\n"
+                 "\n"
+                 "  strata tokenize --model_name tools/demo/model --text \"Hello world\"\n"
+                 "  strata tokenize --model_name tools/demo/model --file rows.jsonl --jsonl --json > tokens.jsonl\n"
+                 "  --add_special   as encode(text, add_special_tokens=True) does\n"},
+};
+
+int help_print(const char *topic, FILE *out)
+{
+    if (!topic) {
+        fputs(overview, out);
+        return 1;
+    }
+    for (size_t i = 0; i < sizeof topics / sizeof topics[0]; i++) {
+        if (strcmp(topics[i].name, topic) == 0) {
+            fputs(topics[i].text, out);
+            return 1;
+        }
+    }
+    return 0;
+}

@@ -1,0 +1,214 @@
+/* strata.c: the command line. It reads options, calls one function of the library, and turns its status into the exit status. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "engine/strata.h"
+#include "experiments/studies.h"
+#include "tools/help.h"
+#include "tools/options.h"
+
+static volatile sig_atomic_t stop;
+
+/* The first signal asks for an orderly end; a second one ends at once. */
+static void on_signal(int number)
+{
+    if (stop)
+        _exit(128 + number);
+    stop = 1;
+}
+
+static void catch_signals(void)
+{
+    struct sigaction action = {.sa_handler = on_signal};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGHUP, &action, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+static const char *cpu; /* --cpu */
+
+/* Entries of the common options, appended to a command's own. */
+enum { N_COMMON = 14 };
+static void common_options(StrataCommon *c, Option out[N_COMMON])
+{
+    const Option table[N_COMMON] = {
+        {"--model_name", OPTION_STRING, &c->model_name},
+        {"--revision", OPTION_STRING, &c->revision},
+        {"--gpu_id", OPTION_STRING, &c->gpu_id},
+        {"--dtype", OPTION_STRING, &c->dtype},
+        {"--numerics", OPTION_STRING, &c->numerics},
+        {"--threads", OPTION_INT, &c->threads},
+        {"--memory", OPTION_BYTES, &c->memory_bytes},
+        {"--cpu", OPTION_STRING, &cpu},
+        {"--bos", OPTION_STRING, &c->bos},
+        {"--context", OPTION_INT, &c->context},
+        {"--rope", OPTION_STRING, &c->rope},
+        {"--seed", OPTION_COUNT, &c->seed},
+        {"--quiet", OPTION_FLAG, &c->quiet},
+        {"--json", OPTION_FLAG, &c->json},
+    };
+    memcpy(out, table, sizeof table);
+}
+
+/* OpenBLAS chooses its kernels when it is loaded, before main: a limit takes effect in a process started anew. */
+static int limit_cpu(char **argv, StrataError *e)
+{
+    const char *level = cpu ? cpu : getenv("STRATA_CPU");
+    if (!level)
+        return 0;
+    int restart = 0, status = strata_cpu_select(level, &restart, e);
+    if (status || !restart || getenv("STRATA_RESTARTED"))
+        return status;
+    setenv("STRATA_RESTARTED", "1", 1);
+    execv("/proc/self/exe", argv);
+    return 0; /* without /proc BLAS keeps its core; run.json says which */
+}
+
+static int parse(const Option *own, size_t n_own, StrataCommon *common, int argc, char **argv, StrataError *e)
+{
+    Option all[32 + N_COMMON];
+    for (size_t i = 0; i < n_own; i++)
+        all[i] = own[i];
+    common_options(common, all + n_own);
+    common->out = stdout;
+    common->stop = &stop;
+    common->argc = argc;
+    common->argv = argv;
+    int status = options_parse(all, n_own + N_COMMON, argc, argv, 2, NULL, e);
+    return status ? status : limit_cpu(argv, e);
+}
+
+#define PARSE(own, common) parse(own, sizeof(own) / sizeof((own)[0]), common, argc, argv, e)
+
+static int command_sweep(int argc, char **argv, StrataError *e)
+{
+    StrataSweepOptions o = {0};
+    const Option own[] = {
+        {"--dataset_type", OPTION_STRING, &o.dataset_type},
+        {"--dataset_path", OPTION_STRING, &o.dataset_path},
+        {"--split", OPTION_STRING, &o.split},
+        {"--protocol", OPTION_STRING, &o.protocol},
+        {"--experiment", OPTION_STRING, &o.experiment},
+        {"--orders", OPTION_STRING, &o.orders},
+        {"--schedule", OPTION_STRING, &o.schedule},
+        {"--output_dir", OPTION_STRING, &o.output_dir},
+        {"--tag", OPTION_STRING, &o.tag},
+        {"--max_samples", OPTION_COUNT, &o.max_samples},
+        {"--sample_size", OPTION_COUNT, &o.max_samples},
+        {"--dry_run", OPTION_FLAG, &o.dry_run},
+        {"--force", OPTION_FLAG, &o.force},
+    };
+    int status = PARSE(own, &o.common);
+    return status ? status : strata_sweep(&o, e);
+}
+
+static int command_trace(int argc, char **argv, StrataError *e)
+{
+    StrataTraceOptions o = {0};
+    const Option own[] = {
+        {"--text", OPTION_STRING, &o.text},
+        {"--ids", OPTION_STRING, &o.ids},
+        {"--order", OPTION_STRING, &o.order},
+        {"--output", OPTION_STRING, &o.output},
+    };
+    int status = PARSE(own, &o.common);
+    return status ? status : strata_trace(&o, e);
+}
+
+static int command_next(int argc, char **argv, StrataError *e)
+{
+    StrataNextOptions o = {0};
+    const Option own[] = {
+        {"--text", OPTION_STRING, &o.text},
+        {"--ids", OPTION_STRING, &o.ids},
+        {"--order", OPTION_STRING, &o.order},
+        {"--top", OPTION_INT, &o.top},
+    };
+    int status = PARSE(own, &o.common);
+    return status ? status : strata_next(&o, e);
+}
+
+static int command_inspect(int argc, char **argv, StrataError *e)
+{
+    StrataCommon common = {0};
+    int status = parse(NULL, 0, &common, argc, argv, e);
+    return status ? status : strata_inspect(&common, e);
+}
+
+static int command_tokenize(int argc, char **argv, StrataError *e)
+{
+    StrataTokenizeOptions o = {0};
+    const Option own[] = {
+        {"--text", OPTION_STRING, &o.text},
+        {"--file", OPTION_STRING, &o.file},
+        {"--jsonl", OPTION_FLAG, &o.jsonl},
+        {"--add_special", OPTION_FLAG, &o.add_special},
+    };
+    int status = PARSE(own, &o.common);
+    return status ? status : strata_tokenize_file(&o, e);
+}
+
+typedef struct Command {
+    const char *name;
+    int (*run)(int argc, char **argv, StrataError *e);
+} Command;
+
+static const Command commands[] = {
+    {"sweep", command_sweep},     {"trace", command_trace},       {"next", command_next},
+    {"inspect", command_inspect}, {"tokenize", command_tokenize},
+};
+
+static int wants_help(int argc, char **argv)
+{
+    for (int i = 2; i < argc; i++)
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+            return 1;
+    return 0;
+}
+
+static int dispatch(int argc, char **argv, StrataError *e)
+{
+    const char *name = argc > 1 ? argv[1] : "help";
+    if (strcmp(name, "help") == 0 || strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) {
+        const char *topic = argc > 2 ? argv[2] : NULL;
+        if (help_print(topic, stdout))
+            return 0;
+        snprintf(e->text, sizeof e->text, "help: no page \"%s\"; `strata help` lists the commands", topic);
+        return 2;
+    }
+    if (strcmp(name, "--version") == 0 || strcmp(name, "version") == 0) {
+        printf("strata %s\n", strata_version());
+        return 0;
+    }
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
+        if (strcmp(commands[i].name, name) != 0)
+            continue;
+        if (wants_help(argc, argv)) {
+            help_print(name, stdout);
+            return 0;
+        }
+        return commands[i].run(argc, argv, e);
+    }
+    snprintf(e->text, sizeof e->text, "unknown command \"%s\"; `strata help` lists the commands", name);
+    return 2;
+}
+
+int main(int argc, char **argv)
+{
+    StrataError e = {""};
+    catch_signals();
+    int status = dispatch(argc, argv, &e);
+    if ((fflush(stdout) || ferror(stdout)) && !status) {
+        snprintf(e.text, sizeof e.text, "standard output: cannot write: %s", strerror(errno));
+        status = 1;
+    }
+    if (status)
+        fprintf(stderr, "strata: %s\n", e.text);
+    return status;
+}
