@@ -6,7 +6,7 @@
  * is the embedding.
  *
  * Schedule, layer-major: always run the lowest-index layer that has ready nodes (a ready combine node runs at once); its nodes
- * of one half that are ready together form one batch. A visit is a maximal run of batches of one layer. Prepared weights of a
+ * of one half that are ready together form one batch. A visit is one pass through a layer: its attention batch, then its MLP batch. Prepared weights of a
  * layer stay in slots; when a slot is needed the layer with the farthest next visit gives way (Belady). The naive schedule is
  * the loop everybody writes: every order from the embedding on, one after another, nothing shared.
  *

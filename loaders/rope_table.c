@@ -103,7 +103,8 @@ static float inv_freq_f32(const RopeTraits *r, YarnRange range, size_t i, size_t
     if (rope_table_depends_on_length(r, seq_len)) {
         float positions = (float)r->original_max_positions;
         float stretch = round_f32(r->factor) * (float)seq_len / positions - round_f32(r->factor - 1);
-        base *= pow_f32(stretch, round_f32((double)r->rotary_dims / (r->rotary_dims - 2)));
+        /* torch raises a lone f32 to a Python number in f64 */
+        base *= round_f32(pow((double)stretch, (double)r->rotary_dims / (r->rotary_dims - 2)));
     }
     float pos_freq = pow_f32(base, exponent), inv_freq = reciprocal_f32(pos_freq);
     switch (r->kind) {

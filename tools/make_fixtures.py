@@ -11,7 +11,7 @@ Each tests/data/models/NAME holds config.json, the weights (safetensors, or mode
     hidden.R              F32 [L+2, T, D]  embedding output, output of each layer, output of the final norm
 computed in f32 (weights are read from the files just written and widened), eager attention, no cache. A layer keeps its own
 window and mask wherever it goes. Dynamic RoPE starts afresh for each row. tests/data/models/rope holds configurations with
-the cosines and sines that transformers makes of them; llama-gguf/dequantised.json the SHA-256 of each tensor's values as f32.
+the cosines and sines that transformers makes of them; dequantised.json beside a GGUF file the SHA-256 of each tensor's values as f32.
 
 Made with transformers 5.23, torch 2.15 (CPU), gguf 0.19.
 """
@@ -154,7 +154,6 @@ def make(name, seed):
     model = model.to(dtype)
     model.config.dtype = dtype
     model.save_pretrained(directory, **({"max_shard_size": shard} if shard else {}))
-    shutil.rmtree(os.path.join(directory, "generation_config.json"), ignore_errors=True)
     if os.path.exists(os.path.join(directory, "generation_config.json")):
         os.remove(os.path.join(directory, "generation_config.json"))
     if old:
@@ -174,61 +173,86 @@ def deinterleave(w, heads):
     return w.reshape(heads, w.shape[0] // heads // 2, 2, *w.shape[1:]).swapaxes(1, 2).reshape(w.shape)
 
 
-def make_gguf(seed):
+def make_gguf(seed, mixture):
+    """A llama in GGUF, each matrix in another format; with a mixture: fused experts, all of it Q8_0 but the norms and router."""
     import gguf
-    directory = os.path.join(ROOT, "llama-gguf")
+    directory = os.path.join(ROOT, "mixtral-gguf" if mixture else "llama-gguf")
     shutil.rmtree(directory, ignore_errors=True)
     os.makedirs(directory)
-    config = LlamaConfig(vocab_size=96, hidden_size=64, intermediate_size=96, num_hidden_layers=3, num_attention_heads=4,
-                         num_key_value_heads=2, max_position_embeddings=64, rms_norm_eps=1e-5, tie_word_embeddings=False,
-                         attn_implementation="eager")
+    width, inner, vocab, layers = (32, 32, 64, 2) if mixture else (64, 96, 96, 3)
+    shape = dict(vocab_size=vocab, hidden_size=width, intermediate_size=inner, num_hidden_layers=layers,
+                 num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=64, rms_norm_eps=1e-5,
+                 tie_word_embeddings=mixture, attn_implementation="eager")
+    config = MixtralConfig(**shape, num_local_experts=4, num_experts_per_tok=2) if mixture else LlamaConfig(**shape)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     randomise(model, seed)
+    model.tie_weights()
     kinds = gguf.GGMLQuantizationType
     types = {"attn_q": kinds.Q4_0, "attn_k": kinds.Q4_1, "attn_v": kinds.F16, "attn_output": kinds.BF16,
              "ffn_gate": kinds.Q8_0, "ffn_up": kinds.Q4_0, "ffn_down": kinds.Q4_1, "token_embd": kinds.Q8_0,
              "output": kinds.F32}
+    if mixture:
+        types = {t: kinds.Q8_0 for t in ("attn_q", "attn_k", "attn_v", "attn_output", "token_embd", "ffn_gate_exps",
+                                         "ffn_up_exps", "ffn_down_exps")}
     names = {"self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
              "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
-             "mlp.down_proj": "ffn_down", "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm"}
+             "mlp.down_proj": "ffn_down", "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
+             "mlp.gate": "ffn_gate_inp"}
     w = gguf.GGUFWriter(os.path.join(directory, "model.gguf"), "llama")
-    w.add_block_count(3)
+    w.add_block_count(layers)
     w.add_context_length(64)
-    w.add_embedding_length(64)
-    w.add_feed_forward_length(96)
+    w.add_embedding_length(width)
+    w.add_feed_forward_length(inner)
     w.add_head_count(4)
     w.add_head_count_kv(2)
-    w.add_rope_freq_base(10000.0)
-    w.add_rope_dimension_count(16)
+    w.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    w.add_rope_dimension_count(width // 4)
     w.add_layer_norm_rms_eps(1e-5)
-    w.add_vocab_size(96)
+    w.add_vocab_size(vocab)
+    if mixture:
+        w.add_expert_count(4)
+        w.add_expert_used_count(2)
     state, digests = model.state_dict(), {}
-    factors = np.array([1, 1, 1.25, 2, 3.5, 6, 8, 8], dtype=np.float32)
-    w.add_tensor("rope_freqs.weight", factors)
-    for name, tensor in state.items():
-        parts = name.split(".")
-        if parts[1] == "layers":
-            target = f"blk.{parts[2]}.{names['.'.join(parts[3:-1])]}.weight"
-        else:
-            target = {"model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight",
-                      "lm_head.weight": "output.weight"}[name]
-        heads = 4 if "q_proj" in name else 2 if "k_proj" in name else 0
-        x = tensor.numpy()
-        x = interleave(x, heads) if heads else x
+
+    def store(target, x):
+        """Quantises, writes, and returns what a reader gets back."""
         kind = types.get(target.split(".")[-2], kinds.F32)
         data = gguf.quants.quantize(np.ascontiguousarray(x), kind)
         w.add_tensor(target, data, raw_dtype=kind)
-        back = np.ascontiguousarray(gguf.quants.dequantize(data, kind), dtype="<f4")
+        back = np.ascontiguousarray(gguf.quants.dequantize(data, kind), dtype="<f4").reshape(x.shape)
         digests[target] = {"type": kind.name, "shape": list(x.shape), "sha256": hashlib.sha256(back.tobytes()).hexdigest()}
+        return back
+
+    factors = np.array([1, 1, 1.25, 2, 3.5, 6, 8, 8], dtype=np.float32)
+    if not mixture:
+        w.add_tensor("rope_freqs.weight", factors)
+    for name, tensor in state.items():
+        parts, x = name.split("."), tensor.numpy()
+        heads = 4 if "q_proj" in name else 2 if "k_proj" in name else 0
+        if name == "lm_head.weight" and mixture:
+            continue
+        if name.endswith("experts.gate_up_proj"):
+            back = np.concatenate([store(f"blk.{parts[2]}.ffn_gate_exps.weight", x[:, :inner]),
+                                   store(f"blk.{parts[2]}.ffn_up_exps.weight", x[:, inner:])], axis=1)
+        elif name.endswith("experts.down_proj"):
+            back = store(f"blk.{parts[2]}.ffn_down_exps.weight", x)
+        elif parts[1] == "layers":
+            back = store(f"blk.{parts[2]}.{names['.'.join(parts[3:-1])]}.weight", interleave(x, heads) if heads else x)
+        else:
+            back = store({"model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight",
+                          "lm_head.weight": "output.weight"}[name], x)
         back = deinterleave(back, heads) if heads else back
         state[name] = torch.from_numpy(np.ascontiguousarray(back))
+    if mixture:
+        state["lm_head.weight"] = state["model.embed_tokens.weight"]
     w.write_header_to_file()
     w.write_kv_data_to_file()
     w.write_tensors_to_file()
     w.close()
     model.load_state_dict(state)
-    rotary = model.model.rotary_emb
-    rotary.inv_freq = rotary.inv_freq / torch.from_numpy(factors)
+    if not mixture:
+        rotary = model.model.rotary_emb
+        rotary.inv_freq = rotary.inv_freq / torch.from_numpy(factors)
     json.dump(digests, open(os.path.join(directory, "dequantised.json"), "w"), indent=1)
     expect(model, directory)
 
@@ -273,10 +297,10 @@ def make_rope():
 
 
 def main():
-    wanted = sys.argv[1:] or list(MODELS) + ["llama-gguf", "rope"]
+    wanted = sys.argv[1:] or list(MODELS) + ["llama-gguf", "mixtral-gguf", "rope"]
     for name in wanted:
-        if name == "llama-gguf":
-            make_gguf(101)
+        if name in ("llama-gguf", "mixtral-gguf"):
+            make_gguf(101, name == "mixtral-gguf")
         elif name == "rope":
             make_rope()
         else:

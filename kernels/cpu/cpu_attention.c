@@ -1,0 +1,130 @@
+/* cpu_attention.c: softmax(scale q k^T) v, tile by tile of queries: one GEMM for the scores of a tile against every key any of
+ * its queries sees, the softmax of each query over its own keys, one GEMM with the values. Keys behind the diagonal or outside the
+ * window of the whole tile are never touched. Units (sequence, head, tile) are dealt to threads by a fixed partition. */
+#include <cblas.h>
+#include <math.h>
+#include <string.h>
+
+#include "kernels/cpu/cpu_context.h"
+
+typedef struct Attention {
+    OpsContext *c;
+    View out, q, k, v;
+    const AttnSeq *seqs;
+    size_t n_seqs;
+    const AttnSpec *spec;
+} Attention;
+
+/* Score columns of a tile begin at key `lo`; its keys end at `hi`. Calls the GEMM segment by segment. */
+static void scores_gemm(const Attention *a, const AttnSeq *s, const float *q, size_t n_q, size_t kv_col, size_t lo, size_t hi,
+                        float *scores, size_t ld)
+{
+    size_t base = 0;
+    for (size_t i = 0; i < s->n_segments; base += s->segments[i++].n_rows) {
+        size_t first = lo > base ? lo : base, end = base + s->segments[i].n_rows;
+        end = end < hi ? end : hi;
+        if (first >= end)
+            continue;
+        const float *k = cpu_row(a->k, s->segments[i].first_row + first - base) + kv_col;
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)n_q, (blasint)(end - first), a->spec->head_dim, 1, q,
+                    (blasint)a->q.ld, k, (blasint)a->k.ld, 0, scores + first - lo, (blasint)ld);
+    }
+}
+
+static void values_gemm(const Attention *a, const AttnSeq *s, const float *p, size_t ld, size_t n_q, size_t kv_col, size_t lo,
+                        size_t hi, float *out)
+{
+    size_t base = 0;
+    float beta = 0;
+    for (size_t i = 0; i < s->n_segments; base += s->segments[i++].n_rows) {
+        size_t first = lo > base ? lo : base, end = base + s->segments[i].n_rows;
+        end = end < hi ? end : hi;
+        if (first >= end)
+            continue;
+        const float *v = cpu_row(a->v, s->segments[i].first_row + first - base) + kv_col;
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint)n_q, a->spec->head_dim, (blasint)(end - first), 1,
+                    p + first - lo, (blasint)ld, v, (blasint)a->v.ld, beta, out, (blasint)a->out.ld);
+        beta = 1;
+    }
+}
+
+/* Softcap and ALiBi on the keys [from, to) of one query; scores come scaled already. */
+static void bend_scores(float *row, const AttnSpec *spec, int head, int first_distance, size_t n)
+{
+    for (size_t j = 0; j < n; j++) {
+        float z = row[j] * spec->scale;
+        if (spec->softcap > 0)
+            z = spec->softcap * tanhf(z / spec->softcap);
+        if (spec->alibi_slopes)
+            z += spec->alibi_slopes[head] * (float)(first_distance + (int)j);
+        row[j] = z;
+    }
+}
+
+static void attend_tile(const Attention *a, const AttnSeq *s, size_t n_keys, int head, size_t tile, int thread)
+{
+    const AttnSpec *spec = a->spec;
+    size_t dh = (size_t)spec->head_dim, first_q = tile * ATTENTION_TILE, n_q = s->n_q - first_q;
+    n_q = n_q < ATTENTION_TILE ? n_q : ATTENTION_TILE;
+    size_t kv_col = (size_t)(head / (spec->n_heads / spec->n_kv_heads)) * dh;
+    /* Keys by their index; a query at position p sees keys [p - W + 1, p] - key_position. */
+    long first_position = (long)s->first_position + (long)first_q - s->key_position;
+    long last = first_position + (long)n_q - 1, begin = spec->window > 0 ? first_position - spec->window + 1 : 0;
+    size_t lo = begin > 0 ? (size_t)begin : 0, hi = last < 0 ? 0 : (size_t)last + 1;
+    hi = hi < n_keys ? hi : n_keys;
+    float *scores = a->c->scores + (size_t)thread * ATTENTION_TILE * a->c->config.limits.max_seq;
+    size_t ld = hi > lo ? hi - lo : 1;
+    float *out = cpu_row(a->out, s->q_row + first_q) + (size_t)head * dh;
+    scores_gemm(a, s, cpu_row(a->q, s->q_row + first_q) + (size_t)head * dh, n_q, kv_col, lo, hi, scores, ld);
+    float inverse[ATTENTION_TILE];
+    bool bent = spec->softcap > 0 || spec->alibi_slopes;
+    for (size_t t = 0; t < n_q; t++) {
+        long p = first_position + (long)t,
+             from = spec->window > 0 && p - spec->window + 1 > (long)lo ? p - spec->window + 1 : (long)lo;
+        size_t skip = (size_t)from - lo, end = p < 0 ? 0 : (size_t)p + 1 < hi ? (size_t)p + 1 - lo : hi - lo;
+        float *row = scores + t * ld;
+        if (end <= skip) {
+            memset(row, 0, ld * sizeof *row);
+            inverse[t] = NAN;
+            continue;
+        }
+        if (bent)
+            bend_scores(row + skip, spec, head, (int)(from - p), end - skip);
+        double sum = a->c->simd->softmax(row + skip, end - skip, bent ? 1.0f : spec->scale);
+        memset(row, 0, skip * sizeof *row);
+        memset(row + end, 0, (ld - end) * sizeof *row);
+        inverse[t] = (float)(1 / sum);
+    }
+    values_gemm(a, s, scores, ld, n_q, kv_col, lo, hi, out);
+    for (size_t t = 0; t < n_q; t++)
+        a->c->simd->scale(out + t * a->out.ld, inverse[t], dh);
+}
+
+static size_t count_keys(const AttnSeq *s)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < s->n_segments; i++)
+        n += s->segments[i].n_rows;
+    return n;
+}
+
+/* Piece `task` takes every n-th unit, last tiles (the costly ones) of each sequence first. */
+static void attention_task(void *arg, size_t task, int thread)
+{
+    const Attention *a = arg;
+    size_t n_threads = (size_t)pool_threads(a->c->pool), unit = 0;
+    for (size_t i = 0; i < a->n_seqs; i++) {
+        const AttnSeq *s = &a->seqs[i];
+        size_t n_keys = count_keys(s), n_tiles = (s->n_q + ATTENTION_TILE - 1) / ATTENTION_TILE;
+        for (size_t tile = n_tiles; tile-- > 0;)
+            for (int head = 0; head < a->spec->n_heads; head++)
+                if (unit++ % n_threads == task)
+                    attend_tile(a, s, n_keys, head, tile, thread);
+    }
+}
+
+void cpu_attention(OpsContext *c, View out, View q, View k, View v, const AttnSeq *seqs, size_t n_seqs, const AttnSpec *spec)
+{
+    Attention a = {.c = c, .out = out, .q = q, .k = k, .v = v, .seqs = seqs, .n_seqs = n_seqs, .spec = spec};
+    pool_run(c->pool, attention_task, &a, (size_t)pool_threads(c->pool));
+}

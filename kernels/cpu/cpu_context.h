@@ -1,0 +1,45 @@
+/* cpu_context.h: what the files of the cpu/fast table share: the context with its pool, vector table and scratch, and the entries
+ * that have files of their own. Entries are declared as ops.h describes them. */
+#ifndef STRATA_KERNELS_CPU_CONTEXT_H
+#define STRATA_KERNELS_CPU_CONTEXT_H
+
+#include "kernels/cpu/simd.h"
+#include "kernels/ops.h"
+
+enum { ATTENTION_TILE = 64 }; /* queries that share one pass over their keys */
+
+struct OpsContext {
+    OpsConfig config;
+    Pool *pool;
+    const SimdTable *simd;
+    float *scores;      /* [threads, ATTENTION_TILE, max_seq] */
+    float *starts;      /* [V]: word starts as 0 and 1 */
+    float *moe_x;       /* [max_rows, D]: rows gathered for an expert */
+    float *moe_gate_up; /* [max_rows, 2F] */
+    float *moe_y;       /* [max_rows * top_k, D]: each choice's output */
+    int32_t *moe_slot;  /* [max_rows * top_k]: choices (t * top_k + j) sorted by expert */
+    int32_t *moe_first; /* [E + 1] */
+};
+
+static inline float *cpu_row(View v, size_t r)
+{
+    return (float *)v.data + r * v.ld;
+}
+
+static inline bool cpu_given(const Weight *w)
+{
+    return w && w->kind != WEIGHT_NONE && w->data;
+}
+
+void cpu_linear(OpsContext *c, View y, View x, const Weight *w, const Weight *bias);
+void cpu_linear_add(OpsContext *c, View out, View residual, float scale, View x, const Weight *w, const Weight *bias);
+void cpu_attention(OpsContext *c, View out, View q, View k, View v, const AttnSeq *seqs, size_t n_seqs, const AttnSpec *spec);
+void cpu_route(OpsContext *c, Routes out, View logits, const RouteSpec *spec);
+void cpu_moe(OpsContext *c, View out, View x, Routes routes, const ExpertWeights *experts, const RouteSpec *spec, ActKind act);
+void cpu_head(OpsContext *c, const HeadArgs *args);
+
+/* Rows of work for pool_run: fn(arg, first, end, thread) over [0, rows) in a fixed partition. */
+typedef void (*CpuRows)(void *arg, size_t first, size_t end, int thread);
+void cpu_for_rows(OpsContext *c, size_t rows, size_t least_rows, CpuRows fn, void *arg);
+
+#endif
