@@ -26,7 +26,9 @@ typedef struct LedgerShape {
     DType nll_dtype; /* F32 or F64 */
     size_t n_blocks;
     const size_t *block_tokens; /* [n_blocks]: predicted tokens of each block, summing to n_tokens */
-    const char *fingerprint;    /* one line; stamped into metadata and journal: resuming with another one is refused */
+    size_t n_stages; /* 0 or 1: one pass over the data. Greedy sweeps pass over it once a stage: blocks are then counted on,
+                        block = stage * n_blocks + block of the stage, and each stage writes other orders */
+    const char *fingerprint; /* one line; stamped into metadata and journal: resuming with another one is refused */
 } LedgerShape;
 
 typedef struct LedgerTokens { /* [n_tokens] each */

@@ -274,11 +274,17 @@ static bool plain(const Order *o, size_t i)
     return o->items[i].part == PART_BOTH && !o->items[i].joins && !(i + 1 < o->n_items && o->items[i + 1].joins);
 }
 
-/* Items from i on that step by `step`, each a plain whole layer. */
+static bool repeats(const Order *o, size_t i)
+{
+    return i + 1 < o->n_items && plain(o, i + 1) && o->items[i + 1].layer == o->items[i].layer;
+}
+
+/* Items from i on that step by `step`, each a plain whole layer; a range ends before a layer that is repeated. */
 static size_t range_length(const Order *o, size_t i, int32_t step)
 {
     size_t n = 1;
-    while (i + n < o->n_items && plain(o, i + n) && o->items[i + n].layer == o->items[i + n - 1].layer + step)
+    while (i + n < o->n_items && plain(o, i + n) && o->items[i + n].layer == o->items[i + n - 1].layer + step &&
+           !repeats(o, i + n))
         n++;
     return n;
 }

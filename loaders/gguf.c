@@ -212,7 +212,7 @@ static int tensor_dtype(Reader *r, Tensor *t, uint64_t id)
                      r->file, t->name, (unsigned long long)id);
 }
 
-/* One tensor info; its offset is left in size_bytes' companion until the data's beginning is known. */
+/* One tensor info. Where its data lie is known only when all infos are read: the offset goes to *offset. */
 static int read_tensor(Reader *r, Tensor *t, uint64_t *offset)
 {
     uint64_t n_dims = 0, type = 0;

@@ -1,0 +1,68 @@
+/* figure.h: figures for papers, written as STEM.svg, STEM.png (300 dpi) and STEM.pdf from one description.
+ *
+ * Text stays text in SVG and PDF. Colours are those of Okabe and Ito (2008), told apart by the colour-blind; series differ in marker
+ * and dash too, so that grey prints read. The same description gives the same bytes (no dates; PNG and PDF also depend on the
+ * installed fonts and cairo). Nothing overlaps: the legend stands above the plot, labels that would touch are thinned or
+ * turned. Left to others: the numbers as CSV (table.h), which figure shows what. */
+#ifndef STRATA_EXPERIMENTS_FIGURE_H
+#define STRATA_EXPERIMENTS_FIGURE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "engine/base/error.h"
+
+#define FIGURE_NARROW_MM 84.0 /* one column of a journal */
+#define FIGURE_WIDE_MM 174.0  /* both */
+
+/* AUTO: symlog when the largest |value| exceeds 20 times their median, else linear. SYMLOG is asinh(v / t): linear near 0,
+ * logarithmic far off, signs kept; t is a power of ten near the median. LOG leaves out values that are not positive. */
+typedef enum FigureScale { FIGURE_SCALE_LINEAR, FIGURE_SCALE_LOG, FIGURE_SCALE_SYMLOG, FIGURE_SCALE_AUTO } FigureScale;
+
+typedef struct FigureAxis {
+    const char *label; /* NULL: none */
+    FigureScale scale;
+    bool integers;            /* ticks at whole numbers only (layer indices) */
+    const char *const *names; /* categories 0 .. n_names-1 instead of numbers; NULL: numbers */
+    size_t n_names;
+} FigureAxis;
+
+/* Points with y NaN are gaps. lo, hi NULL or NaN: no band there. */
+typedef struct FigureSeries {
+    const char *label; /* for the legend; NULL: not listed */
+    const double *x;   /* NULL: 0, 1, 2, ... */
+    const double *y, *lo, *hi;
+    size_t n;
+} FigureSeries;
+
+typedef enum FigureStyle {
+    FIGURE_LINES,  /* lines with markers; lo, hi as a band */
+    FIGURE_BARS,   /* grouped bars from 0; lo, hi as whiskers; x is a category or number spaced 1 */
+    FIGURE_POINTS, /* scatter; lo, hi as whiskers */
+} FigureStyle;
+
+typedef struct FigurePlot {
+    const char *title; /* NULL: none; long ones are wrapped */
+    FigureStyle style;
+    FigureAxis x, y;
+    const FigureSeries *series;
+    size_t n_series;
+    bool zero_line;             /* a thin line at y = 0, which is then inside the axis */
+    double width_mm, height_mm; /* 0: FIGURE_NARROW_MM; 0: 0.72 of the width up to 84 mm, 0.45 above */
+} FigurePlot;
+
+typedef struct FigureHeatmap {
+    const char *title, *x_label, *y_label, *value_label; /* value_label stands at the colour bar */
+    const double *values;                                /* [n_rows, n_cols], row 0 on top; NaN: grey */
+    const unsigned char *greyed; /* [n_rows, n_cols] non-zero: hatched grey, not to be ranked; may be NULL */
+    size_t n_rows, n_cols;       /* at most 65536 cells: bin larger ones */
+    const char *const *row_names, *const *col_names; /* NULL: numbered from 0 */
+    bool diverging;                                  /* colours meet at 0, range symmetric; else dark to light, low to high */
+    bool show_values;                                /* numbers in the cells where they fit */
+    double width_mm, height_mm;
+} FigureHeatmap;
+
+int figure_write_plot(const FigurePlot *plot, const char *stem, Error *e);
+int figure_write_heatmap(const FigureHeatmap *map, const char *stem, Error *e);
+
+#endif

@@ -1,0 +1,234 @@
+/* figure_heatmap.c: values of a matrix as colours, with a colour bar. Low to high: a dark-to-light ramp whose lightness rises
+ * evenly (anchors after viridis); diverging: blue - light grey - orange, told apart by the colour-blind. */
+#include "experiments/figure.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/base/checked.h"
+#include "experiments/figure_layout.h"
+
+static const double sequential[][3] = {{0.267, 0.005, 0.329}, {0.283, 0.141, 0.458}, {0.254, 0.265, 0.530},
+                                       {0.207, 0.372, 0.553}, {0.164, 0.471, 0.558}, {0.128, 0.567, 0.551},
+                                       {0.135, 0.659, 0.518}, {0.267, 0.749, 0.441}, {0.478, 0.821, 0.318},
+                                       {0.741, 0.873, 0.150}, {0.993, 0.906, 0.144}};
+static const double diverging[][3] = {{0.07, 0.21, 0.42}, {0.18, 0.40, 0.66}, {0.45, 0.66, 0.84},
+                                      {0.75, 0.85, 0.93}, {0.96, 0.96, 0.96}, {0.98, 0.84, 0.67},
+                                      {0.93, 0.62, 0.32}, {0.77, 0.39, 0.09}, {0.47, 0.22, 0.03}};
+
+enum { MAX_CELLS = 65536 };
+
+typedef struct Layout {
+    const FigureHeatmap *map;
+    double width, height, title_height;
+    FigureBox area, bar;
+    FigureRange range;
+    size_t col_every, row_every;
+    bool turned;
+} Layout;
+
+static FigureColour ramp(const double (*anchors)[3], size_t n, double p)
+{
+    double at = fmin(fmax(p, 0), 1) * (double)(n - 1);
+    size_t i = (size_t)at < n - 1 ? (size_t)at : n - 2;
+    double f = at - (double)i;
+    return (FigureColour){anchors[i][0] + f * (anchors[i + 1][0] - anchors[i][0]),
+                          anchors[i][1] + f * (anchors[i + 1][1] - anchors[i][1]),
+                          anchors[i][2] + f * (anchors[i + 1][2] - anchors[i][2]), 1};
+}
+
+static FigureColour colour_at(const Layout *l, double p)
+{
+    return l->map->diverging ? ramp(diverging, sizeof diverging / sizeof *diverging, p)
+                             : ramp(sequential, sizeof sequential / sizeof *sequential, p);
+}
+
+static void draw_cell(FigureCanvas *c, const Layout *l, size_t row, size_t col)
+{
+    const FigureHeatmap *m = l->map;
+    size_t i = row * m->n_cols + col;
+    double w = l->area.w / (double)m->n_cols, h = l->area.h / (double)m->n_rows;
+    double x = l->area.x + (double)col * w, y = l->area.y + (double)row * h;
+    bool grey = !isfinite(m->values[i]) || (m->greyed && m->greyed[i]);
+    FigureColour colour = grey ? (FigureColour){0.8, 0.8, 0.8, 1} : colour_at(l, figure_position(&l->range, m->values[i]));
+    /* A hair beyond its right and lower edge, so that no seam shows between cells; the last ones end where they should. */
+    double over_w = col + 1 < m->n_cols ? 0.15 : 0, over_h = row + 1 < m->n_rows ? 0.15 : 0;
+    figure_rect(c, x, y, w + over_w, h + over_h, colour);
+    if (grey) {
+        const FigurePen pen = {.colour = {0.55, 0.55, 0.55, 1}, .width = 0.4};
+        const double stroke[] = {x, y + h, x + w, y};
+        figure_line(c, stroke, 2, &pen);
+    }
+}
+
+static void draw_value(FigureCanvas *c, const Layout *l, size_t row, size_t col)
+{
+    const FigureHeatmap *m = l->map;
+    double w = l->area.w / (double)m->n_cols, h = l->area.h / (double)m->n_rows, v = m->values[row * m->n_cols + col];
+    char text[40];
+    const double size = 5.5;
+    if (!isfinite(v))
+        return;
+    snprintf(text, sizeof text, "%.2g", v);
+    if (text[0] == '-') {
+        char minus[40];
+        snprintf(minus, sizeof minus, "\xe2\x88\x92%.30s", text + 1);
+        memcpy(text, minus, sizeof text);
+    }
+    double text_width = figure_text_width(text, size, false);
+    if (text_width + 1 > w || size + 1 > h)
+        return;
+    double x = l->area.x + ((double)col + 0.5) * w, y = l->area.y + ((double)row + 0.5) * h;
+    FigureColour k = colour_at(l, figure_position(&l->range, v));
+    if (0.3 * k.r + 0.59 * k.g + 0.11 * k.b < 0.5) /* black text needs a light plate on dark cells */
+        figure_rect(c, x - text_width / 2 - 0.8, y - size * 0.55, text_width + 1.6, size * 1.1, (FigureColour){1, 1, 1, 0.8});
+    figure_text(c, x, y + size * 0.36, text, size, FIGURE_MIDDLE, 0, false);
+}
+
+static const char *name_of(const char *const *names, size_t i, char number[24])
+{
+    snprintf(number, 24, "%zu", i);
+    return names ? names[i] : number;
+}
+
+static void draw_names(FigureCanvas *c, const Layout *l)
+{
+    const FigureHeatmap *m = l->map;
+    double w = l->area.w / (double)m->n_cols, h = l->area.h / (double)m->n_rows, bottom = l->area.y + l->area.h;
+    char number[24];
+    for (size_t i = 0; i < m->n_cols; i += l->col_every) {
+        double x = l->area.x + ((double)i + 0.5) * w;
+        const double tick[] = {x, bottom, x, bottom + FIGURE_TICK_LENGTH};
+        figure_line(c, tick, 2, &figure_axis_pen);
+        const char *text = name_of(m->col_names, i, number);
+        if (l->turned)
+            figure_text(c, x + FIGURE_TICK_TEXT * 0.36, bottom + FIGURE_TICK_LENGTH + 2, text, FIGURE_TICK_TEXT, FIGURE_END, 90,
+                        false);
+        else
+            figure_text(c, x, bottom + FIGURE_TICK_LENGTH + FIGURE_TICK_TEXT + 0.5, text, FIGURE_TICK_TEXT, FIGURE_MIDDLE, 0,
+                        false);
+    }
+    for (size_t i = 0; i < m->n_rows; i += l->row_every) {
+        double y = l->area.y + ((double)i + 0.5) * h;
+        const double tick[] = {l->area.x - FIGURE_TICK_LENGTH, y, l->area.x, y};
+        figure_line(c, tick, 2, &figure_axis_pen);
+        figure_text(c, l->area.x - FIGURE_TICK_LENGTH - 1.5, y + FIGURE_TICK_TEXT * 0.36, name_of(m->row_names, i, number),
+                    FIGURE_TICK_TEXT, FIGURE_END, 0, false);
+    }
+}
+
+static void draw_frame(FigureCanvas *c, const FigureBox *b)
+{
+    const double frame[] = {b->x, b->y, b->x + b->w, b->y, b->x + b->w, b->y + b->h, b->x, b->y + b->h, b->x, b->y};
+    figure_line(c, frame, 5, &figure_axis_pen);
+}
+
+static void draw_bar(FigureCanvas *c, const Layout *l)
+{
+    enum { STEPS = 100 };
+    const FigureBox *b = &l->bar;
+    for (int i = 0; i < STEPS; i++) {
+        double p = (double)i / STEPS, top = b->y + b->h * (1 - p - 1.0 / STEPS);
+        figure_rect(c, b->x, top, b->w, b->h / STEPS + (i > 0 ? 0.15 : 0), colour_at(l, (p + 0.5 / STEPS)));
+    }
+    draw_frame(c, b);
+    for (size_t i = 0; i < l->range.n_ticks; i++) {
+        double y = b->y + b->h * (1 - figure_position(&l->range, l->range.ticks[i].value));
+        const double tick[] = {b->x + b->w, y, b->x + b->w + FIGURE_TICK_LENGTH, y};
+        figure_line(c, tick, 2, &figure_axis_pen);
+        figure_text(c, b->x + b->w + FIGURE_TICK_LENGTH + 1.5, y + FIGURE_TICK_TEXT * 0.36, l->range.ticks[i].text,
+                    FIGURE_TICK_TEXT, FIGURE_START, 0, false);
+    }
+    if (l->map->value_label)
+        figure_text(c, l->width - FIGURE_EDGE - 1.5, b->y + b->h / 2, l->map->value_label, FIGURE_TEXT, FIGURE_MIDDLE, 90,
+                    false);
+}
+
+static void draw_map(FigureCanvas *c, const void *what)
+{
+    const Layout *l = what;
+    const FigureHeatmap *m = l->map;
+    figure_title(c, m->title, FIGURE_EDGE, FIGURE_EDGE, l->width - 2 * FIGURE_EDGE);
+    for (size_t row = 0; row < m->n_rows; row++)
+        for (size_t col = 0; col < m->n_cols; col++)
+            draw_cell(c, l, row, col);
+    for (size_t i = 0; m->show_values && i < m->n_rows * m->n_cols; i++)
+        draw_value(c, l, i / m->n_cols, i % m->n_cols);
+    draw_frame(c, &l->area);
+    draw_names(c, l);
+    draw_bar(c, l);
+    if (m->x_label)
+        figure_text(c, l->area.x + l->area.w / 2, l->height - FIGURE_EDGE - 1.5, m->x_label, FIGURE_TEXT, FIGURE_MIDDLE, 0,
+                    false);
+    if (m->y_label)
+        figure_text(c, FIGURE_EDGE + FIGURE_TEXT * 0.8, l->area.y + l->area.h / 2, m->y_label, FIGURE_TEXT, FIGURE_MIDDLE, 90,
+                    false);
+}
+
+static void set_range(Layout *l, double *values)
+{
+    const FigureHeatmap *m = l->map;
+    size_t n = 0;
+    double largest = 0;
+    for (size_t i = 0; i < m->n_rows * m->n_cols; i++)
+        if (isfinite(m->values[i]) && !(m->greyed && m->greyed[i])) {
+            values[n++] = m->values[i];
+            largest = fmax(largest, fabs(m->values[i]));
+        }
+    if (m->diverging) {
+        values[0] = -largest;
+        values[1] = largest;
+        n = 2;
+    }
+    figure_range(&l->range, FIGURE_SCALE_LINEAR, false, false, values, n, 6);
+}
+
+static void lay_out(Layout *l)
+{
+    const FigureHeatmap *m = l->map;
+    figure_size(m->width_mm, m->height_mm, &l->width, &l->height);
+    double bar_text = 0, row_text = 0, col_text = 0;
+    l->title_height = m->title ? figure_title(NULL, m->title, 0, 0, l->width - 2 * FIGURE_EDGE) + 2 : 0;
+    for (size_t i = 0; i < l->range.n_ticks; i++)
+        bar_text = fmax(bar_text, figure_text_width(l->range.ticks[i].text, FIGURE_TICK_TEXT, false));
+    figure_names_every(m->row_names, m->n_rows, 0, false, &row_text);
+    l->area.x = FIGURE_EDGE + (m->y_label ? FIGURE_TEXT + 3 : 0) + row_text + FIGURE_TICK_LENGTH + 2;
+    l->bar.w = 7;
+    l->bar.x = l->width - FIGURE_EDGE - (m->value_label ? FIGURE_TEXT + 4 : 0) - bar_text - FIGURE_TICK_LENGTH - 2 - l->bar.w;
+    l->area.w = l->bar.x - 6 - l->area.x;
+    l->col_every = figure_names_every(m->col_names, m->n_cols, l->area.w / (double)m->n_cols, !m->col_names, &col_text);
+    l->turned = l->col_every == 0;
+    if (l->turned) { /* upright names need the height of a line each */
+        l->col_every = (size_t)ceil((FIGURE_TICK_TEXT + 0.5) * (double)m->n_cols / l->area.w);
+        l->col_every = l->col_every ? l->col_every : 1;
+    }
+    l->area.y = FIGURE_EDGE + l->title_height + 3;
+    double below =
+        FIGURE_TICK_LENGTH + 2 + (l->turned ? col_text : FIGURE_TICK_TEXT) + (m->x_label ? FIGURE_TEXT + 5 : 0) + FIGURE_EDGE;
+    l->area.h = l->height - l->area.y - below;
+    double lines = l->area.h / (FIGURE_TICK_TEXT + 1);
+    l->row_every = lines >= 1 ? (size_t)ceil((double)m->n_rows / lines) : m->n_rows;
+    l->bar.y = l->area.y;
+    l->bar.h = l->area.h;
+}
+
+int figure_write_heatmap(const FigureHeatmap *map, const char *stem, Error *e)
+{
+    size_t n = 0;
+    if (map->n_rows == 0 || map->n_cols == 0 || !checked_mul(map->n_rows, map->n_cols, &n) || n > MAX_CELLS)
+        return error_set(e, STATUS_FAILED, "%s: a heat map of %zu x %zu cells; expected 1 to %d", stem, map->n_rows,
+                         map->n_cols, MAX_CELLS);
+    double *values = malloc((n + 2) * sizeof *values);
+    if (!values)
+        return error_set(e, STATUS_FAILED, "%s: no memory for %zu cells", stem, n);
+    Layout l = {.map = map};
+    set_range(&l, values);
+    lay_out(&l);
+    int status = l.area.w > 20 && l.area.h > 20 ? figure_canvas_write(stem, l.width, l.height, draw_map, &l, e)
+                                                : error_set(e, STATUS_FAILED, "%s: %.0f x %.0f mm leave no room for the map",
+                                                            stem, l.width / FIGURE_MM, l.height / FIGURE_MM);
+    free(values);
+    return status;
+}

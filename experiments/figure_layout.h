@@ -1,0 +1,30 @@
+/* figure_layout.h: what plots and heat maps share: sizes, colours, titles and frames. */
+#ifndef STRATA_EXPERIMENTS_FIGURE_LAYOUT_H
+#define STRATA_EXPERIMENTS_FIGURE_LAYOUT_H
+
+#include "experiments/figure_axis.h"
+#include "experiments/figure_canvas.h"
+
+#define FIGURE_MM (72 / 25.4) /* points */
+#define FIGURE_TEXT 7.0       /* labels, points */
+#define FIGURE_TICK_TEXT 6.5
+#define FIGURE_TITLE_TEXT 7.5
+#define FIGURE_EDGE 4.0 /* free border */
+#define FIGURE_TICK_LENGTH 2.5
+#define FIGURE_GAP 3.0 /* between neighbours */
+
+typedef struct FigureBox {
+    double x, y, w, h;
+} FigureBox;
+
+extern const FigurePen figure_axis_pen, figure_thin_pen;
+
+/* Wrapped at spaces to width; draws when c is not NULL, first baseline one line below y. Returns the height taken. */
+double figure_title(FigureCanvas *c, const char *title, double x, double y, double width);
+/* Width and height in points for sizes in mm that may be 0. */
+void figure_size(double width_mm, double height_mm, double *width, double *height);
+/* Labels of n categories, centre of i at x0 + (i + 0.5) * step: every how many are shown when level (0: they must turn), and the
+ * height they take turned by 90 degrees. */
+size_t figure_names_every(const char *const *names, size_t n, double step, bool numbers_may_thin, double *longest);
+
+#endif
