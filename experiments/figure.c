@@ -253,7 +253,6 @@ static void draw_plot(FigureCanvas *c, const void *what)
         const double line[] = {a->x, py(l, 0), a->x + a->w, py(l, 0)};
         figure_line(c, line, 2, &figure_thin_pen);
     }
-    figure_clip(c, a->x, a->y - 3, a->w + 3, a->h + 3); /* markers at the edges stay whole */
     for (size_t s = 0; s < l->plot->n_series && l->plot->style == FIGURE_LINES; s++)
         draw_band(c, l, s);
     for (size_t s = 0; s < l->plot->n_series; s++) {
@@ -264,7 +263,6 @@ static void draw_plot(FigureCanvas *c, const void *what)
         else
             draw_points(c, l, s);
     }
-    figure_unclip(c);
     draw_axes(c, l);
 }
 
@@ -312,6 +310,8 @@ static void lay_out(Layout *l, double *x, size_t n_x, double *y, size_t n_y)
             l->x.max += 0.5;
         }
     }
+    if (p->height_mm <= 0)
+        l->height += l->title_height + l->legend_height;
     l->area.y = FIGURE_EDGE + l->title_height + l->legend_height + 3;
     double below = FIGURE_TICK_LENGTH + 2 + names_height + (p->x.label ? FIGURE_TEXT + 5 : 0) + FIGURE_EDGE;
     l->area.h = l->height - l->area.y - below;

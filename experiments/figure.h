@@ -48,17 +48,18 @@ typedef struct FigurePlot {
     const FigureSeries *series;
     size_t n_series;
     bool zero_line;             /* a thin line at y = 0, which is then inside the axis */
-    double width_mm, height_mm; /* 0: FIGURE_NARROW_MM; 0: 0.72 of the width up to 84 mm, 0.45 above */
+    double width_mm, height_mm; /* 0: FIGURE_NARROW_MM; 0: 0.72 of the width up to
+                                    84 mm, 0.45 above, and what title and legend need */
 } FigurePlot;
 
 typedef struct FigureHeatmap {
     const char *title, *x_label, *y_label, *value_label; /* value_label stands at the colour bar */
-    const double *values;                                /* [n_rows, n_cols], row 0 on top; NaN: grey */
-    const unsigned char *greyed; /* [n_rows, n_cols] non-zero: hatched grey, not to be ranked; may be NULL */
+    const double *values;                                /* [n_rows, n_cols], row 0 on top; NaN: grey, struck out */
+    const unsigned char *greyed; /* [n_rows, n_cols] non-zero: grey, its number kept: not to be ranked; may be NULL */
     size_t n_rows, n_cols;       /* at most 65536 cells: bin larger ones */
     const char *const *row_names, *const *col_names; /* NULL: numbered from 0 */
     bool diverging;                                  /* colours meet at 0, range symmetric; else dark to light, low to high */
-    bool show_values;                                /* numbers in the cells where they fit */
+    bool show_values;                                /* numbers in the cells if all of them fit */
     double width_mm, height_mm;
 } FigureHeatmap;
 

@@ -10,8 +10,6 @@ void figure_number(double value, char out[24])
 {
     char text[20];
     double size = fabs(value);
-    if (size < 1e-12)
-        value = 0;
     if (size >= 1e5 || (size > 0 && size < 1e-4)) {
         snprintf(text, sizeof text, "%.0e", value); /* ticks have one digit: "2e+06" */
         char *sign = strchr(text, 'e') + 1;
@@ -68,8 +66,8 @@ double figure_position(const FigureRange *r, double value)
 
 static void add_tick(FigureRange *r, double value)
 {
-    double slack = 1e-9 * (r->max - r->min);
-    if (r->n_ticks == FIGURE_MAX_TICKS || value < r->min - slack || value > r->max + slack)
+    double p = figure_position(r, value);
+    if (r->n_ticks == FIGURE_MAX_TICKS || !(p >= -1e-9 && p <= 1 + 1e-9))
         return;
     FigureTick *t = &r->ticks[r->n_ticks++];
     t->value = value;
@@ -86,20 +84,20 @@ static void linear_ticks(FigureRange *r, bool integers, int max_ticks)
             continue;
         if (floor(r->max / s + 1e-9) - ceil(r->min / s - 1e-9) + 1 <= max_ticks) {
             for (double i = ceil(r->min / s - 1e-9); i <= floor(r->max / s + 1e-9); i++)
-                add_tick(r, i * s);
+                add_tick(r, i == 0 ? 0 : i * s); /* never -0 */
             return;
         }
     }
 }
 
-/* Powers of ten, every decade or every n-th; between them 2 and 5 when fewer than two decades are spanned. */
+/* Powers of ten, every decade or every n-th; between them 2 and 5 where there is room. */
 static void log_ticks(FigureRange *r, int max_ticks)
 {
-    int first = (int)floor(log10(r->min)), last = (int)ceil(log10(r->max)), every = 1;
-    while ((last - first) / every + 1 > max_ticks)
+    double decades = log10(r->max / r->min), first = floor(log10(r->min)), every = 1;
+    while (floor(decades / every) + 1 > max_ticks)
         every++;
-    bool between = log10(r->max / r->min) < 2;
-    for (int k = first; k <= last; k += every) {
+    bool between = decades < 1 || 3 * decades <= max_ticks;
+    for (double k = floor(first / every) * every; k <= log10(r->max); k += every) {
         add_tick(r, pow(10, k));
         if (between) {
             add_tick(r, 2 * pow(10, k));

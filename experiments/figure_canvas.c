@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <cairo-pdf.h>
-#include <cairo.h>
+#include <cairo/cairo-pdf.h>
+#include <cairo/cairo.h>
 
 #include "engine/base/file.h"
 #include "engine/base/strbuf.h"
@@ -19,7 +19,7 @@
 struct FigureCanvas {
     cairo_t *cr; /* NULL: SVG */
     StrBuf *svg;
-    int n_clips;
+    FigureColour text;
 };
 
 static void use_font(cairo_t *cr, double size, bool bold)
@@ -223,7 +223,7 @@ void figure_text(FigureCanvas *c, double x, double y, const char *text, double s
         cairo_rotate(c->cr, -degrees * PI / 180);
         cairo_move_to(c->cr, anchor == FIGURE_MIDDLE ? -width / 2 : -width, 0);
         use_font(c->cr, size, bold);
-        cairo_set_source_rgb(c->cr, 0, 0, 0);
+        cairo_set_source_rgb(c->cr, c->text.r, c->text.g, c->text.b);
         cairo_show_text(c->cr, text);
         cairo_restore(c->cr);
         return;
@@ -234,6 +234,8 @@ void figure_text(FigureCanvas *c, double x, double y, const char *text, double s
     svg_attribute(c->svg, "y", y);
     svg_attribute(c->svg, "font-size", size);
     strbuf_printf(c->svg, " text-anchor=\"%s\"%s", anchors[anchor], bold ? " font-weight=\"bold\"" : "");
+    if (c->text.r + c->text.g + c->text.b > 0)
+        svg_colour(c->svg, "fill", (FigureColour){c->text.r, c->text.g, c->text.b, 1});
     if (degrees != 0) {
         strbuf_puts(c->svg, " transform=\"rotate(");
         svg_number(c->svg, -degrees);
@@ -248,28 +250,9 @@ void figure_text(FigureCanvas *c, double x, double y, const char *text, double s
     strbuf_puts(c->svg, "</text>\n");
 }
 
-void figure_clip(FigureCanvas *c, double x, double y, double w, double h)
+void figure_text_colour(FigureCanvas *c, FigureColour colour)
 {
-    if (c->cr) {
-        cairo_save(c->cr);
-        cairo_rectangle(c->cr, x, y, w, h);
-        cairo_clip(c->cr);
-        return;
-    }
-    strbuf_printf(c->svg, "<clipPath id=\"clip%d\"><rect", ++c->n_clips);
-    svg_attribute(c->svg, "x", x);
-    svg_attribute(c->svg, "y", y);
-    svg_attribute(c->svg, "width", w);
-    svg_attribute(c->svg, "height", h);
-    strbuf_printf(c->svg, "/></clipPath>\n<g clip-path=\"url(#clip%d)\">\n", c->n_clips);
-}
-
-void figure_unclip(FigureCanvas *c)
-{
-    if (c->cr)
-        cairo_restore(c->cr);
-    else
-        strbuf_puts(c->svg, "</g>\n");
+    c->text = colour;
 }
 
 static cairo_status_t append_bytes(void *buffer, const unsigned char *data, unsigned n)

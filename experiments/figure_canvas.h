@@ -37,7 +37,6 @@ void figure_circle(FigureCanvas *c, double x, double y, double radius, FigureCol
 /* y is the baseline; degrees turn counter-clockwise about (x, y). */
 void figure_text(FigureCanvas *c, double x, double y, const char *text, double size, FigureAnchor anchor, double degrees,
                  bool bold);
-void figure_clip(FigureCanvas *c, double x, double y, double w, double h);
-void figure_unclip(FigureCanvas *c);
+void figure_text_colour(FigureCanvas *c, FigureColour colour); /* of the texts that follow; black at first */
 
 #endif

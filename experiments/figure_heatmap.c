@@ -56,35 +56,54 @@ static void draw_cell(FigureCanvas *c, const Layout *l, size_t row, size_t col)
     /* A hair beyond its right and lower edge, so that no seam shows between cells; the last ones end where they should. */
     double over_w = col + 1 < m->n_cols ? 0.15 : 0, over_h = row + 1 < m->n_rows ? 0.15 : 0;
     figure_rect(c, x, y, w + over_w, h + over_h, colour);
-    if (grey) {
+    if (!isfinite(m->values[i])) {
         const FigurePen pen = {.colour = {0.55, 0.55, 0.55, 1}, .width = 0.4};
         const double stroke[] = {x, y + h, x + w, y};
         figure_line(c, stroke, 2, &pen);
     }
 }
 
+#define VALUE_TEXT 5.5
+
+/* "-0.12" with a true minus sign; empty for NaN. */
+static void value_text(double v, char out[40])
+{
+    char text[32];
+    snprintf(text, sizeof text, "%.2g", v);
+    snprintf(out, 40, "%s%s", text[0] == '-' ? "\xe2\x88\x92" : "", text[0] == '-' ? text + 1 : text);
+    if (!isfinite(v))
+        out[0] = '\0';
+}
+
+/* All values are shown or none: a map with numbers here and there would mislead. */
+static bool values_fit(const Layout *l)
+{
+    double widest = 0;
+    char text[40];
+    for (size_t i = 0; i < l->map->n_rows * l->map->n_cols; i++) {
+        value_text(l->map->values[i], text);
+        widest = fmax(widest, figure_text_width(text, VALUE_TEXT, false));
+    }
+    return widest + 1 <= l->area.w / (double)l->map->n_cols && VALUE_TEXT + 1 <= l->area.h / (double)l->map->n_rows;
+}
+
 static void draw_value(FigureCanvas *c, const Layout *l, size_t row, size_t col)
 {
     const FigureHeatmap *m = l->map;
-    double w = l->area.w / (double)m->n_cols, h = l->area.h / (double)m->n_rows, v = m->values[row * m->n_cols + col];
+    double v = m->values[row * m->n_cols + col];
+    double x = l->area.x + ((double)col + 0.5) * l->area.w / (double)m->n_cols;
+    double y = l->area.y + ((double)row + 0.5) * l->area.h / (double)m->n_rows;
     char text[40];
-    const double size = 5.5;
-    if (!isfinite(v))
+    value_text(v, text);
+    if (!*text)
         return;
-    snprintf(text, sizeof text, "%.2g", v);
-    if (text[0] == '-') {
-        char minus[40];
-        snprintf(minus, sizeof minus, "\xe2\x88\x92%.30s", text + 1);
-        memcpy(text, minus, sizeof text);
-    }
-    double text_width = figure_text_width(text, size, false);
-    if (text_width + 1 > w || size + 1 > h)
-        return;
-    double x = l->area.x + ((double)col + 0.5) * w, y = l->area.y + ((double)row + 0.5) * h;
+    bool grey = m->greyed && m->greyed[row * m->n_cols + col];
     FigureColour k = colour_at(l, figure_position(&l->range, v));
-    if (0.3 * k.r + 0.59 * k.g + 0.11 * k.b < 0.5) /* black text needs a light plate on dark cells */
-        figure_rect(c, x - text_width / 2 - 0.8, y - size * 0.55, text_width + 1.6, size * 1.1, (FigureColour){1, 1, 1, 0.8});
-    figure_text(c, x, y + size * 0.36, text, size, FIGURE_MIDDLE, 0, false);
+    bool dark = !grey && 0.3 * k.r + 0.59 * k.g + 0.11 * k.b < 0.5; /* luma: what the eye takes for brightness */
+    if (dark)
+        figure_text_colour(c, (FigureColour){1, 1, 1, 1});
+    figure_text(c, x, y + VALUE_TEXT * 0.36, text, VALUE_TEXT, FIGURE_MIDDLE, 0, false);
+    figure_text_colour(c, (FigureColour){0, 0, 0, 1});
 }
 
 static const char *name_of(const char *const *names, size_t i, char number[24])
@@ -154,7 +173,8 @@ static void draw_map(FigureCanvas *c, const void *what)
     for (size_t row = 0; row < m->n_rows; row++)
         for (size_t col = 0; col < m->n_cols; col++)
             draw_cell(c, l, row, col);
-    for (size_t i = 0; m->show_values && i < m->n_rows * m->n_cols; i++)
+    bool numbers = m->show_values && values_fit(l);
+    for (size_t i = 0; numbers && i < m->n_rows * m->n_cols; i++)
         draw_value(c, l, i / m->n_cols, i % m->n_cols);
     draw_frame(c, &l->area);
     draw_names(c, l);
@@ -188,9 +208,11 @@ static void set_range(Layout *l, double *values)
 static void lay_out(Layout *l)
 {
     const FigureHeatmap *m = l->map;
-    figure_size(m->width_mm, m->height_mm, &l->width, &l->height);
     double bar_text = 0, row_text = 0, col_text = 0;
+    figure_size(m->width_mm, m->height_mm, &l->width, &l->height);
     l->title_height = m->title ? figure_title(NULL, m->title, 0, 0, l->width - 2 * FIGURE_EDGE) + 2 : 0;
+    if (m->height_mm <= 0)
+        l->height += l->title_height;
     for (size_t i = 0; i < l->range.n_ticks; i++)
         bar_text = fmax(bar_text, figure_text_width(l->range.ticks[i].text, FIGURE_TICK_TEXT, false));
     figure_names_every(m->row_names, m->n_rows, 0, false, &row_text);

@@ -55,6 +55,13 @@ void figure_size(double width_mm, double height_mm, double *width, double *heigh
     *height = h * FIGURE_MM;
 }
 
+void figure_upright(FigureCanvas *c, double x, double y, const char *text, double page_height)
+{
+    double half = figure_text_width(text, FIGURE_TEXT, false) / 2;
+    y = fmax(fmin(y, page_height - FIGURE_EDGE - half), FIGURE_EDGE + half);
+    figure_text(c, x, y, text, FIGURE_TEXT, FIGURE_MIDDLE, 90, false);
+}
+
 size_t figure_names_every(const char *const *names, size_t n, double step, bool numbers_may_thin, double *longest)
 {
     *longest = 0;

@@ -23,6 +23,8 @@ extern const FigurePen figure_axis_pen, figure_thin_pen;
 double figure_title(FigureCanvas *c, const char *title, double x, double y, double width);
 /* Width and height in points for sizes in mm that may be 0. */
 void figure_size(double width_mm, double height_mm, double *width, double *height);
+/* A label turned by 90 degrees, centred at y where it fits the page, else moved into it. */
+void figure_upright(FigureCanvas *c, double x, double y, const char *text, double page_height);
 /* Labels of n categories, centre of i at x0 + (i + 0.5) * step: every how many are shown when level (0: they must turn), and the
  * height they take turned by 90 degrees. */
 size_t figure_names_every(const char *const *names, size_t n, double step, bool numbers_may_thin, double *longest);

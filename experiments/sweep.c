@@ -8,6 +8,7 @@
 #include "engine/base/file.h"
 #include "engine/base/progress.h"
 #include "engine/base/sha256.h"
+#include "experiments/sweep_figure.h"
 #include "experiments/sweep_report.h"
 
 static const char *or_default(const char *value, const char *otherwise)
@@ -170,6 +171,8 @@ static int report(Sweep *s, Error *e)
         status = results_compute(&in, &view, &results, e);
     if (!status)
         status = results_write(&in, &results, e);
+    if (!status)
+        status = sweep_figure_write(&in, &results, e);
     if (!status)
         status = sweep_report(s, &in, &results, e);
     ledger_view_close(&view);

@@ -195,6 +195,7 @@ static void simulate(const OrderSet *s, PlanOptions options)
                          n->kind == STEP_ATTN  ? 'a'
                          : n->kind == STEP_MLP ? 'm'
                                                : 'w');
+                memcpy(to, scratch, TEXT);
                 continue;
             }
             size_t at = (size_t)snprintf(scratch, TEXT, "%.2000s(", value[n->parent]), prefix = strlen(value[n->parent]);

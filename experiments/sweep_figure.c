@@ -1,0 +1,165 @@
+/* sweep_figure.c: see sweep_figure.h. */
+#include "experiments/sweep_figure.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/base/file.h"
+#include "experiments/figure.h"
+#include "experiments/table.h"
+
+/* What the axis of layers is called, by the experiment's name up to its colon. */
+typedef struct AxisLabel {
+    const char *experiment, *label;
+} AxisLabel;
+static const AxisLabel axis_labels[] = {{"removal", "removed layer"},
+                                        {"exchange", "exchanged layers i, i + 1 (at i + 1/2)"},
+                                        {"block", "middle of the removed block (layer)"},
+                                        {"replace", "replaced layer"},
+                                        {"repeat", "repeated layer"},
+                                        {"attn-removal", "layer whose attention is removed"},
+                                        {"mlp-removal", "layer whose MLP is removed"},
+                                        {"parallel", "middle of the parallel group (layer)"}};
+
+static const char *axis_label(const char *experiment)
+{
+    size_t len = strcspn(experiment, ":");
+    for (size_t i = 0; i < sizeof axis_labels / sizeof *axis_labels; i++)
+        if (strlen(axis_labels[i].experiment) == len && memcmp(axis_labels[i].experiment, experiment, len) == 0)
+            return axis_labels[i].label;
+    return NULL;
+}
+
+/* Mean of the whole numbers in a name, the first one alone with first_only; NaN without any. */
+static double position_of(const char *name, bool first_only)
+{
+    double sum = 0;
+    int n = 0;
+    for (const char *s = name; *s && !(first_only && n);) {
+        if (*s < '0' || *s > '9') {
+            s++;
+            continue;
+        }
+        char *end;
+        sum += strtod(s, &end);
+        n++;
+        s = end;
+    }
+    return n ? sum / n : NAN;
+}
+
+typedef struct Points {
+    double *x, *y, *lo, *hi; /* [n], one block of memory at x */
+    const char **names;
+    size_t n;
+} Points;
+
+static int points_take(Points *p, size_t most, Error *e)
+{
+    p->x = calloc(most, 4 * sizeof *p->x);
+    p->names = calloc(most, sizeof *p->names);
+    if (!p->x || !p->names)
+        return error_set(e, STATUS_FAILED, "figure: no memory for %zu orders", most);
+    p->y = p->x + most;
+    p->lo = p->y + most;
+    p->hi = p->lo + most;
+    return STATUS_OK;
+}
+
+static void points_free(Points *p)
+{
+    free(p->x);
+    free(p->names);
+}
+
+static void points_add(Points *p, double x, const char *name, const OrderResult *r)
+{
+    p->x[p->n] = x;
+    p->y[p->n] = r->delta_nll;
+    p->lo[p->n] = r->ci95[0];
+    p->hi[p->n] = r->ci95[1];
+    p->names[p->n++] = name;
+}
+
+static FigureSeries series_of(const Points *p, const char *label, bool with_x)
+{
+    return (FigureSeries){.label = label, .x = with_x ? p->x : NULL, .y = p->y, .lo = p->lo, .hi = p->hi, .n = p->n};
+}
+
+static int write_csv(const ResultsInput *in, const Results *r, bool has_axis, const char *dir, Error *e)
+{
+    static const char *const headers[] = {
+        "order", "position", "delta_nll", "ci95_lo", "ci95_hi", "ci95_simultaneous_lo", "ci95_simultaneous_hi"};
+    bool first_only = strcmp(in->experiment, "replace") == 0;
+    Table t;
+    StrBuf csv = {0};
+    table_begin(&t, headers, sizeof headers / sizeof *headers);
+    for (size_t i = 1; i < r->n_orders; i++) {
+        const char *name = in->orders->orders[i].name;
+        const OrderResult *o = &r->orders[i];
+        table_text(&t, name);
+        table_number(&t, has_axis ? position_of(name, first_only) : (double)(i - 1), -1);
+        table_number(&t, o->delta_nll, -1);
+        table_number(&t, o->ci95[0], -1);
+        table_number(&t, o->ci95[1], -1);
+        table_number(&t, o->ci95_simultaneous[0], -1);
+        table_number(&t, o->ci95_simultaneous[1], -1);
+    }
+    int status = table_write_csv(&t, &csv, e);
+    char *path = status ? NULL : file_join(dir, "layers.csv");
+    if (!status)
+        status = path ? file_write_atomic(path, csv.data, csv.len, e) : error_set(e, STATUS_FAILED, "%s: no memory", dir);
+    free(path);
+    strbuf_free(&csv);
+    table_free(&t);
+    return status;
+}
+
+int sweep_figure_write(const ResultsInput *in, const Results *r, Error *e)
+{
+    if (r->n_orders < 2)
+        return STATUS_OK;
+    const char *label = axis_label(in->experiment);
+    bool is_replace = strcmp(in->experiment, "replace") == 0;
+    Points points[2] = {{0}, {0}};
+    StrBuf title = {0};
+    char *dir = file_join(in->dir, "figures"), *stem = dir ? file_join(dir, "layers") : NULL;
+    int status = stem ? file_make_dirs(dir, e) : error_set(e, STATUS_FAILED, "%s: no memory", in->dir);
+    for (int k = 0; k < 2 && !status; k++)
+        status = points_take(&points[k], r->n_orders, e);
+    if (status)
+        goto done;
+    for (size_t i = 1; i < r->n_orders; i++) {
+        const char *name = in->orders->orders[i].name;
+        double x = position_of(name, is_replace);
+        const char *by = strstr(name, "_by_");
+        points_add(&points[is_replace && by && position_of(by, true) > x], x, name, &r->orders[i]);
+    }
+    strbuf_printf(&title, "%s on %s", in->model, in->dataset);
+    const char *band = r->has_intervals ? "change of loss, pointwise 95 % interval" : NULL;
+    FigureSeries series[2] = {series_of(&points[0], is_replace ? "by the layer before" : band, label != NULL),
+                              series_of(&points[1], "by the layer after", label != NULL)};
+    size_t n_bars = points[0].n < SWEEP_FIGURE_BARS ? points[0].n : SWEEP_FIGURE_BARS;
+    if (!label)
+        series[0].n = n_bars;
+    FigurePlot plot = {
+        .title = title.failed ? NULL : title.data,
+        .style = label ? FIGURE_LINES : FIGURE_BARS,
+        .x = {.label = label ? label : "order", .integers = true, .names = label ? NULL : points[0].names, .n_names = n_bars},
+        .y = {.label = "change of loss (nats per token)", .scale = FIGURE_SCALE_AUTO},
+        .series = series,
+        .n_series = is_replace && points[1].n ? 2 : 1,
+        .zero_line = true,
+        .width_mm = r->n_orders > 50 ? FIGURE_WIDE_MM : FIGURE_NARROW_MM};
+    status = figure_write_plot(&plot, stem, e);
+    if (!status)
+        status = write_csv(in, r, label != NULL, dir, e);
+done:
+    points_free(&points[0]);
+    points_free(&points[1]);
+    strbuf_free(&title);
+    free(stem);
+    free(dir);
+    return status;
+}
