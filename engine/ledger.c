@@ -17,9 +17,9 @@
 #include "loaders/safetensors.h"
 
 enum {
-    ENTRY_NLL,
     ENTRY_BYTE_START,
     ENTRY_BYTE_END,
+    ENTRY_NLL,
     ENTRY_RANK,
     ENTRY_TOP1,
     ENTRY_KL,
@@ -50,8 +50,8 @@ static void set_entries(Ledger *l)
 {
     size_t o = l->shape.n_orders, t = l->shape.n_tokens;
     static const char *const names[N_ENTRIES] = {
-        "nll", "byte_start", "byte_end", "rank", "top1", "kl", "word_start_logp", "token_id", "row", "window", "position"};
-    static const DType dtypes[N_ENTRIES] = {DTYPE_F32, DTYPE_I64, DTYPE_I64, DTYPE_I32, DTYPE_I32, DTYPE_F32,
+        "byte_start", "byte_end", "nll", "rank", "top1", "kl", "word_start_logp", "token_id", "row", "window", "position"};
+    static const DType dtypes[N_ENTRIES] = {DTYPE_I64, DTYPE_I64, DTYPE_F32, DTYPE_I32, DTYPE_I32, DTYPE_F32,
                                             DTYPE_F32, DTYPE_I32, DTYPE_I32, DTYPE_I32, DTYPE_I32};
     for (int i = 0; i < N_ENTRIES; i++) {
         bool by_order = i == ENTRY_NLL || (i >= ENTRY_RANK && i <= ENTRY_WORD_START);

@@ -12,10 +12,10 @@
 #include "engine/ledger.h"
 #include "loaders/tensor_file.h"
 
-enum { N_ORDERS = 7, N_TOKENS = 1000, N_BLOCKS = 9 };
+enum { N_ORDERS = 7, N_TOKENS = 999 /* odd: the F32 columns must not push the I64 ones off their alignment */, N_BLOCKS = 9 };
 
 static char dir[64];
-static size_t block_tokens[N_BLOCKS] = {100, 1, 250, 99, 150, 50, 200, 75, 75};
+static size_t block_tokens[N_BLOCKS] = {100, 1, 250, 99, 150, 50, 200, 75, 74};
 
 static void new_dir(void)
 {
@@ -98,7 +98,7 @@ static void check_values(void)
             bad += ledger_view_nll(&v, o, t) != (double)(float)value(o, t) ||
                    v.rank[o * N_TOKENS + t] != (int32_t)(o * N_TOKENS + t) || v.kl[o * N_TOKENS + t] != (float)value(o, t);
     CHECK(bad == 0);
-    CHECK(v.token_id[10] == 30 && v.byte_end[999] == 4995);
+    CHECK(v.token_id[10] == 30 && v.byte_end[998] == 4990);
     ledger_view_close(&v);
     CHECK(tensor_file_open(path, &f, &e) == STATUS_OK); /* any reader of safetensors */
     CHECK(f.n_tensors == 11 && tensor_file_find(&f, "word_start_logp") != NULL);
