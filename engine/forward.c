@@ -193,8 +193,8 @@ int forward_open(const Model *m, const Ops *ops, OpsContext *ctx, const ForwardS
     f->gate_up = dense_view(f->scratch, p.gate_up, ops->act_dtype, rows, (has_mlp(t, MLP_GATED) ? 2 : 1) * t->d_ff);
     f->hidden = dense_view(f->scratch, p.hidden, ops->gemm_dtype, rows, t->d_ff);
     f->router = dense_view(f->scratch, p.router, ops->act_dtype, rows, (size_t)t->route.n_experts);
-    f->routes.expert = (int32_t *)((char *)f->scratch + p.route_expert);
-    f->routes.weight = (float *)((char *)f->scratch + p.route_weight);
+    f->routes.expert = (int32_t *)(void *)((char *)f->scratch + p.route_expert);
+    f->routes.weight = (float *)(void *)((char *)f->scratch + p.route_weight);
     for (int i = 0; i < t->n_ropes; i++) {
         RopeTable *tables[] = {&f->ropes[i], &f->ropes_long[i]};
         int n_tables = rope_table_depends_on_length(&t->ropes[i], sizes->max_window) ? 2 : 1;

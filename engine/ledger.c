@@ -49,8 +49,8 @@ static size_t total_blocks(const LedgerShape *s)
 static void set_entries(Ledger *l)
 {
     size_t o = l->shape.n_orders, t = l->shape.n_tokens;
-    static const char *const names[N_ENTRIES] = {
-        "byte_start", "byte_end", "nll", "rank", "top1", "kl", "word_start_logp", "token_id", "row", "window", "position"};
+    static const char *const names[N_ENTRIES] = {"byte_start",      "byte_end", "nll", "rank",   "top1",    "kl",
+                                                 "word_start_logp", "token_id", "row", "window", "position"};
     static const DType dtypes[N_ENTRIES] = {DTYPE_I64, DTYPE_I64, DTYPE_F32, DTYPE_I32, DTYPE_I32, DTYPE_F32,
                                             DTYPE_F32, DTYPE_I32, DTYPE_I32, DTYPE_I32, DTYPE_I32};
     for (int i = 0; i < N_ENTRIES; i++) {

@@ -45,14 +45,14 @@ static int bind(LedgerView *v, const Tensor *tensors, size_t n, const char *path
     v->nll_dtype = nll->dtype;
     v->n_orders = nll->shape[0];
     v->n_tokens = nll->shape[1];
-    if ((size_t)((const char *)nll->data - (const char *)0) % dtype_block_bytes(nll->dtype))
+    if ((uintptr_t)nll->data % dtype_block_bytes(nll->dtype))
         return error_set(e, STATUS_FAILED, "%s: nll is not aligned", path);
     for (size_t i = 0; i < sizeof columns / sizeof columns[0]; i++) {
         const Column *c = &columns[i];
         const Tensor *t = find(tensors, n, c->name);
         bool fits = t && t->dtype == c->dtype && t->n_dims == c->n_dims &&
                     (c->n_dims == 2 ? t->shape[0] == v->n_orders && t->shape[1] == v->n_tokens : t->shape[0] == v->n_tokens) &&
-                    (size_t)((const char *)t->data - (const char *)0) % dtype_block_bytes(t->dtype) == 0;
+                    (uintptr_t)t->data % dtype_block_bytes(t->dtype) == 0;
         if (!fits)
             return error_set(e, STATUS_FAILED, "%s: %s: missing or misshapen, expected %s for %zu orders and %zu tokens", path,
                              c->name, dtype_name(c->dtype), v->n_orders, v->n_tokens);

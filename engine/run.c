@@ -152,7 +152,7 @@ static int open_results(Run *r)
         r->results[o].word_start_logp = d + 2 * rows;
         r->results[o].lse = d + 3 * rows;
     }
-    int32_t *i = (int32_t *)d;
+    int32_t *i = (int32_t *)(void *)d;
     for (size_t o = 0; o < n; o++, i += 2 * rows) {
         r->results[o].rank = i;
         r->results[o].top1 = i + rows;

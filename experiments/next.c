@@ -74,6 +74,7 @@ static double log_sum_exp(const double *logits, size_t n)
     double sum = 0;
     for (size_t v = 0; v < n; v++)
         sum += exp(logits[v] - logits[at]);
+    /* cppcheck-suppress invalidFunctionArg ; the largest logit adds 1 to the sum */
     return logits[at] + log(sum);
 }
 

@@ -184,7 +184,7 @@ static int report(Sweep *s, Error *e)
 
 static int evaluate(Sweep *s, Error *e)
 {
-    RunState state;
+    RunState state = RUN_FRESH;
     int status = stamp(s, e);
     if (!status)
         status = run_record_begin(s->record, &state, e);

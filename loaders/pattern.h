@@ -1,7 +1,7 @@
 /* pattern.h: the regular expressions of tokenizer files, over UTF-8, leftmost with ordered alternation, as Oniguruma matches them.
  *
  * Served: alternation, groups (?:..) (..) (?i:..) (?>..), (?i), classes [..] with ranges, negation, && and escapes, \s \S \d \D \w \W
- * \p{..} \P{..} \p{^..} \r \n \t \f \v \uXXXX \x{..} \xHH, . , greedy, lazy and possessive ? * + {m,n}, lookahead (?= (?!, lookbehind
+ * \p{..} \P{..} \p{^..} \r \n \t \f \v \uHHHH \x{..} \xHH, . , greedy, lazy and possessive ? * + {m,n}, lookahead (?= (?!, lookbehind
  * (?<= (?<! of one character, ^ $ \A \z. Anything else is an error at compile time. Repeats of one character or class take no
  * memory a character, so that a megabyte of letters is fine. */
 #ifndef STRATA_LOADERS_PATTERN_H

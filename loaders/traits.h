@@ -57,8 +57,8 @@ typedef struct ModelTraits {
     float residual_multiplier, embedding_multiplier, logit_scale; /* 1 when the model has none */
     float attn_scale, attn_softcap, logit_softcap;                /* scale resolved (1/sqrt(Dh) by default); softcap 0: none */
     ActKind activation;
-    RouteSpec route;      /* n_experts 0: no mixture */
-    bool tied_embeddings; /* the head reads the embedding's tensor */
+    RouteSpec route;                         /* n_experts 0: no mixture */
+    bool tied_embeddings;                    /* the head reads the embedding's tensor */
     bool attn_bias, attn_out_bias, mlp_bias; /* linear biases the configuration promises: q k v; o; all of the MLP's */
     bool learned_positions;
     int position_offset; /* added to positions before the learned table (OPT: 2) */

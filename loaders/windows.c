@@ -141,6 +141,7 @@ static void append_window(Windows *w, bool bos, int32_t bos_id, const Token *tok
     if (bos)
         w->ids[w->n_ids++] = bos_id;
     for (size_t i = 0; i < n; i++) {
+        /* cppcheck-suppress nullPointer ; tokens and ids are never both NULL */
         int32_t id = tokens ? tokens[i].id : ids[i];
         size_t position = w->n_ids - first;
         w->ids[w->n_ids++] = id;

@@ -60,10 +60,27 @@ symbols() {
         [ -e "$folder/$stem.c" ] || continue # what is left of a file that is gone
         case $folder in tests* | bench*) continue ;; esac
         nm -g --defined-only "$object" | awk -v stem="$stem" -v word="$word" -v folder="$folder" -v file="$folder/$stem.c" '
+            # Further nouns a file owns, as its header says.
+            function nouns(file, name,    list, n, i, part) {
+                list["engine/order_sets.c"] = "orders"
+                list["engine/run.c"] = "session"
+                list["engine/taps.c"] = "tap"
+                list["kernels/cpu/ops_cpu.c"] = "cpu"
+                list["loaders/families.c"] = "family"
+                list["loaders/tokenizer.c"] = "token"
+                list["loaders/tokenizer_bpe.c"] = "bpe merges vocab token"
+                list["loaders/tokenizer_text.c"] = "span text"
+                list["loaders/traits.c"] = "role"
+                list["loaders/windows.c"] = "window"
+                n = split(list[file], part, " ")
+                for (i = 1; i <= n; i++)
+                    if (index(name, part[i] "_") == 1) return 1
+                return 0
+            }
             NF == 3 {
                 name = $3
                 ok = index(name, "strata_") == 1 || name == stem || index(name, stem "_") == 1 || index(name, word "_") == 1
-                ok = ok || (folder ~ /^kernels/ && index(name, "ops_") == 1) || (folder == "tools" && name == "main")
+                ok = ok || nouns(file, name) || (folder ~ /^kernels/ && index(name, "ops_") == 1) || (folder == "tools" && name == "main")
                 if (!ok) print file ": " name " begins neither with " word "_ nor with strata_"
             }'
     done
@@ -104,7 +121,7 @@ unique_names() {
     find engine kernels loaders experiments tools bench tests -name '*.[ch]' -exec basename {} \; | sort | uniq -d | sed 's/$/: two files have this name/'
 }
 
-lengths() { wc -l "${written[@]}" | awk '$2 != "total" && $1 > 800 { print $2 ": " $1 " lines, more than 800" }'; }
+lengths() { wc -l "${written[@]}" | awk '$2 != "total" && $2 !~ /_tables\.c$/ && $1 > 800 { print $2 ": " $1 " lines, more than 800" }'; }
 
 left_behind() { grep -nE '(TODO|FIXME|XXX)([^X]|$)|^ *# *if 0' "${written[@]}" | grep -v 'XXXXXX'; true; }
 

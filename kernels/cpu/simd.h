@@ -1,4 +1,4 @@
-/* simd.h: the vector kernels of cpu/fast as a table. One source, simd_body.h, is compiled once per instruction set (simd_scalar.c,
+/* simd.h: the vector kernels of cpu/fast as a table. One source, simd_kernels.inc, is compiled once per instruction set (simd_scalar.c,
  * simd_avx2.c, simd_avx512.c), at another vector width each; simd_table() picks by cpu_level(). All work on f32 rows; none
  * allocates or waits. */
 #ifndef STRATA_KERNELS_CPU_SIMD_H
@@ -10,7 +10,7 @@
 #include "kernels/cpu_features.h"
 #include "kernels/ops.h"
 
-/* Running state of one row of logits through the head, see simd_body.h. */
+/* Running state of one row of logits through the head, see simd_kernels.inc. */
 typedef struct SimdHeadRow {
     const float *z, *intact; /* [V]; intact may be NULL */
     const float *starts;     /* [V] of 0 and 1, may be NULL */

@@ -6,7 +6,7 @@
 #define SIMD_NAME simd_avx2
 #define SIMD_LEVEL CPU_AVX2
 #define VFMA(a, b, c) ((vreg)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c)))
-#include "kernels/cpu/simd_body.h"
+#include "kernels/cpu/simd_kernels.inc"
 #else
 typedef int simd_avx2_is_empty; /* a translation unit holds at least one declaration */
 #endif

@@ -2,7 +2,7 @@
 #define W 4
 #define SIMD_NAME simd_scalar
 #define SIMD_LEVEL CPU_SCALAR
-#include "kernels/cpu/simd_body.h"
+#include "kernels/cpu/simd_kernels.inc"
 
 const SimdTable *simd_table(CpuLevel level)
 {

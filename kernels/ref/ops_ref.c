@@ -417,6 +417,7 @@ static void head_row(const HeadArgs *a, size_t t)
         if (a->word_start && a->word_start[v])
             starts += exp(z[v] - most);
     }
+    /* cppcheck-suppress invalidFunctionArg ; the largest logit adds 1 to the sum */
     double lse = most + log(sum);
     int32_t y = a->targets[t], rank = 0;
     for (size_t v = 0; y >= 0 && v < v_count; v++)

@@ -1,4 +1,4 @@
-/* strata.c: the command line. It reads options, calls one function of the library, and turns its status into the exit status. */
+/* main.c: the command line. It reads options, calls one function of the library, and turns its status into the exit status. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
