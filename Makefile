@@ -65,14 +65,14 @@ $(BUILD)/%.o: %.c $(BUILD)/flags.stamp | $(VERSION_H) $(BUILD)/setup.stamp
 # The tests see every function.
 $(BUILD)/libobjects.a: $(OBJECTS) $(BUILD)/link.stamp
 	@rm -f $@
-	$(AR) rcs $@ $(OBJECTS)
+	@$(AR) rcs $@ $(OBJECTS)
 
 # Users of the library see strata_* alone: one object in which every other symbol is local.
 $(BUILD)/libstrata.a: $(OBJECTS) $(BUILD)/link.stamp
 	@rm -f $@
-	$(LD) -r -o $(BUILD)/strata_merged.o $(OBJECTS)
-	$(OBJCOPY) -w --keep-global-symbol='strata_*' $(BUILD)/strata_merged.o
-	$(AR) rcs $@ $(BUILD)/strata_merged.o
+	@$(LD) -r -o $(BUILD)/strata_merged.o $(OBJECTS)
+	@$(OBJCOPY) -w --keep-global-symbol='strata_*' $(BUILD)/strata_merged.o
+	@$(AR) rcs $@ $(BUILD)/strata_merged.o
 
 $(BUILD)/strata: $(call objects,$(TOOLS)) $(BUILD)/libstrata.a $(BUILD)/link.stamp
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(call objects,$(TOOLS)) $(BUILD)/libstrata.a $(LIBS)
