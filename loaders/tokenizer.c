@@ -317,12 +317,12 @@ const char *tokenizer_describe(const Tokenizer *t)
     return t->description;
 }
 
-static bool is_added(const Tokenizer *t, int32_t id)
+static const AddedToken *find_added(const Tokenizer *t, int32_t id)
 {
     for (size_t i = 0; i < t->n_added; i++)
         if (t->added[i].id == id)
-            return true;
-    return false;
+            return &t->added[i];
+    return NULL;
 }
 
 static void put(char *out, size_t cap, size_t *n, char c)
@@ -338,7 +338,7 @@ size_t tokenizer_token_bytes(const Tokenizer *t, int32_t id, char *out, size_t c
     size_t n = 0, len = piece ? t->piece_len[id] : 0;
     unsigned byte;
     char closing;
-    bool plain = t->special[piece ? id : 0] || (piece && is_added(t, id));
+    bool plain = t->special[piece ? id : 0] || (piece && find_added(t, id));
     if (piece && !plain && t->byte_fallback && len == 6 && sscanf(piece, "<0x%2X%c", &byte, &closing) == 2 && closing == '>') {
         put(out, cap, &n, (char)byte);
         return n;
@@ -360,19 +360,99 @@ size_t tokenizer_token_bytes(const Tokenizer *t, int32_t id, char *out, size_t c
     return n;
 }
 
+/* What Rust's from_utf8_lossy does: U+FFFD for each longest prefix of a character that breaks off. */
+static void append_lossy(StrBuf *out, const char *s, size_t len)
+{
+    while (len) {
+        size_t good = len;
+        utf8_valid(s, len, &good);
+        strbuf_append(out, s, good);
+        s += good;
+        len -= good;
+        if (!len)
+            break;
+        unsigned char lead = (unsigned char)s[0];
+        size_t want = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2, n = 1;
+        /* The second byte has narrower bounds after some leads (overlong forms, surrogates, the end of the code space). */
+        unsigned low = lead == 0xE0   ? 0xA0
+                       : lead == 0xF0 ? 0x90
+                                      : 0x80,
+                 high = lead == 0xED   ? 0x9F
+                        : lead == 0xF4 ? 0x8F
+                                       : 0xBF;
+        if (lead >= 0xC2 && lead <= 0xF4)
+            for (; n < want && n < len && (unsigned char)s[n] >= low && (unsigned char)s[n] <= high; n++) {
+                low = 0x80;
+                high = 0xBF;
+            }
+        strbuf_puts(out, "\xEF\xBF\xBD");
+        s += n;
+        len -= n;
+    }
+}
+
+/* A run of byte tokens is text when it is UTF-8 as a whole; else each byte becomes U+FFFD. */
+static void flush_bytes(StrBuf *out, StrBuf *run)
+{
+    size_t bad;
+    if (run->len && utf8_valid(run->data, run->len, &bad))
+        strbuf_append(out, run->data, run->len);
+    else
+        for (size_t i = 0; i < run->len; i++)
+            strbuf_puts(out, "\xEF\xBF\xBD");
+    out->failed = out->failed || run->failed;
+    strbuf_reset(run);
+}
+
+static void append_token(const Tokenizer *t, StrBuf *out, int32_t id)
+{
+    size_t len = tokenizer_token_bytes(t, id, NULL, 0), begin = out->len;
+    char buffer[256], *bytes = len <= sizeof buffer ? buffer : malloc(len);
+    if (!bytes) {
+        out->failed = true;
+        return;
+    }
+    tokenizer_token_bytes(t, id, bytes, len);
+    strbuf_append(out, bytes, len);
+    if (bytes != buffer)
+        free(bytes);
+    /* A normalized added token comes back in its normalized form. */
+    const AddedToken *x = t->spaces_as_marks ? find_added(t, id) : NULL;
+    if (!x || !x->normalized || out->failed)
+        return;
+    out->len = begin;
+    for (size_t i = 0; i < x->form_len; i++)
+        if (x->form_len - i >= 3 && memcmp(x->form + i, "\xE2\x96\x81", 3) == 0) {
+            strbuf_putc(out, ' ');
+            i += 2;
+        } else {
+            strbuf_putc(out, x->form[i]);
+        }
+}
+
 int tokenizer_decode(const Tokenizer *t, const int32_t *ids, size_t n, StrBuf *out, Error *e)
 {
-    size_t begin = out->len;
+    StrBuf text = {0}, run = {0};
     for (size_t i = 0; i < n; i++) {
-        char bytes[1024];
-        size_t len = tokenizer_token_bytes(t, ids[i], bytes, sizeof bytes);
-        strbuf_append(out, bytes, len < sizeof bytes ? len : sizeof bytes);
+        const char *piece = tokenizer_piece(t, ids[i]);
+        char byte[2];
+        bool is_byte = t->byte_fallback && piece && t->piece_len[ids[i]] == 6 && memcmp(piece, "<0x", 3) == 0 &&
+                       tokenizer_token_bytes(t, ids[i], byte, sizeof byte) == 1;
+        if (is_byte) {
+            strbuf_append(&run, byte, 1);
+            continue;
+        }
+        flush_bytes(&text, &run);
+        append_token(t, &text, ids[i]);
     }
-    if (t->strip_first_space && out->len > begin && out->data[begin] == ' ') {
-        memmove(out->data + begin, out->data + begin + 1, out->len - begin);
-        out->len--;
-    }
-    return out->failed ? error_set(e, STATUS_FAILED, "tokenizer: out of memory") : STATUS_OK;
+    flush_bytes(&text, &run);
+    size_t skip = t->strip_first_space && text.len && text.data[0] == ' ';
+    if (text.len > skip)
+        append_lossy(out, text.data + skip, text.len - skip);
+    bool failed = text.failed || out->failed;
+    strbuf_free(&text);
+    strbuf_free(&run);
+    return failed ? error_set(e, STATUS_FAILED, "tokenizer: out of memory") : STATUS_OK;
 }
 
 void tokenizer_word_starts(const Tokenizer *t, uint8_t *word_start)

@@ -279,9 +279,28 @@ static Token token_of(const SpanText *text, int32_t id, size_t first, size_t end
     return token;
 }
 
+/* Tokens behind a character that waits as unknown come before it, in the library's order; spans stay in the text's order: the
+ * first of those tokens takes the waiting bytes, the unknown one keeps none. */
+static void order_spans(TokenList *out, size_t first)
+{
+    size_t low = SIZE_MAX, high = 0;
+    for (size_t i = out->n; i-- > first;) {
+        Token *x = &out->tokens[i];
+        low = x->byte_start < low ? x->byte_start : low;
+        x->byte_start = low;
+    }
+    for (size_t i = first; i < out->n; i++) {
+        Token *x = &out->tokens[i];
+        x->byte_start = x->byte_start < high ? high : x->byte_start;
+        x->byte_end = x->byte_end < x->byte_start ? x->byte_start : x->byte_end;
+        high = x->byte_end;
+    }
+}
+
 int bpe_encode(const Tokenizer *t, const SpanText *text, Slice piece, BpeMemory *m, TokenList *out, Error *e)
 {
     int32_t whole = t->ignore_merges ? vocab_find(t, text->s + piece.first, piece.n) : -1;
+    size_t n_before = out->n;
     bool ok = true;
     if (whole >= 0) {
         ok = !token_list_push(out, token_of(text, whole, piece.first, piece.first + piece.n));
@@ -291,6 +310,7 @@ int bpe_encode(const Tokenizer *t, const SpanText *text, Slice piece, BpeMemory 
         for (size_t i = 0; ok && i < m->n_symbols; i++)
             if (m->symbols[i].id >= 0)
                 ok = !token_list_push(out, token_of(text, m->symbols[i].id, m->symbols[i].first, m->symbols[i].end));
+        order_spans(out, n_before);
     }
     return ok ? STATUS_OK : error_set(e, STATUS_FAILED, "tokenizer: out of memory for a piece of %zu bytes", piece.n);
 }

@@ -1,0 +1,103 @@
+#!/bin/bash
+# test_cli.sh: the command line as a user meets it: every refusal is one line with the right exit status, a sweep that is killed
+# goes on to the identical ledger, another run's folder is refused, a budget is kept.
+cd "$(dirname "$0")/.." || exit 1
+STRATA=${BUILD:-build}/strata
+MODEL=tools/demo/model
+TEXT=tools/demo/wikitext-2-excerpt.txt
+tmp=$(mktemp -d "${TMPDIR:-/tmp}/strata-cli-XXXXXX") || exit 1
+trap 'rm -rf "$tmp"' EXIT
+passed=0 failed=0
+ok() {
+    passed=$((passed + 1))
+}
+bad() {
+    failed=$((failed + 1))
+    echo "failed: $1"
+    [ -s "$tmp/err" ] && sed 's/^/    /' "$tmp/err" | head -5
+}
+# refuses STATUS TEXT ARGUMENT...: the command exits with STATUS and says one line that holds TEXT.
+refuses() {
+    local status=$1 text=$2
+    shift 2
+    "$STRATA" "$@" >"$tmp/out" 2>"$tmp/err"
+    local got=$?
+    if [ $got = "$status" ] && [ "$(wc -l <"$tmp/err")" = 1 ] && grep -qF -- "$text" "$tmp/err"; then
+        ok
+    else
+        bad "strata $* exits $got, expected $status with one line about \"$text\""
+    fi
+}
+# works NAME COMMAND...
+works() {
+    local name=$1
+    shift
+    if "$@" >"$tmp/out" 2>"$tmp/err"; then ok; else bad "$name: exit $?"; fi
+}
+
+refuses 2 'unknown command' frobnicate
+refuses 2 'did you mean --max_samples' sweep --max_sample 3
+refuses 2 'a value is missing' sweep --model_name
+refuses 2 '--model_name is missing' sweep --dataset_path "$TEXT"
+refuses 2 'expected a whole number' sweep --model_name $MODEL --max_samples many
+refuses 2 'expected a size' sweep --model_name $MODEL --memory lots
+refuses 2 'excludes --experiment' sweep --model_name $MODEL --dataset_path "$TEXT" --experiment removal --orders 0-3 --output_dir "$tmp/r"
+refuses 2 'unknown "nonsense"' sweep --model_name $MODEL --dataset_path "$TEXT" --experiment nonsense --output_dir "$tmp/r"
+refuses 2 'the model has 12 layers' sweep --model_name $MODEL --dataset_path "$TEXT" --orders 0-12 --output_dir "$tmp/r"
+refuses 2 'expected at least' sweep --model_name $MODEL --dataset_path "$TEXT" --memory 4M --output_dir "$tmp/r"
+refuses 2 'is not served' next --model_name $MODEL --text a --numerics exact
+refuses 1 '--gpu_id cpu' next --model_name $MODEL --text a --gpu_id 0
+refuses 2 'strata pull' sweep --model_name $MODEL --dataset_type bookcorpus --output_dir "$tmp/r"
+"$STRATA" next --model_name no/such-model --text a >"$tmp/out" 2>"$tmp/err"
+[ $? != 0 ] && [ "$(wc -l <"$tmp/err")" = 1 ] && ok || bad 'an unknown model'
+: >"$tmp/empty.txt"
+printf 'good line\nbad \377 line\n' >"$tmp/bad.txt"
+printf '{"ids":[1,2,3]}\n{"ids":[1,99999]}\n' >"$tmp/ids.jsonl"
+"$STRATA" sweep --model_name $MODEL --dataset_path "$tmp/empty.txt" --output_dir "$tmp/r" >"$tmp/out" 2>"$tmp/err"
+[ $? != 0 ] && [ "$(wc -l <"$tmp/err")" = 1 ] && ok || bad 'an empty data set'
+refuses 1 'line 2' sweep --model_name $MODEL --dataset_path "$tmp/bad.txt" --output_dir "$tmp/r"
+refuses 1 '99999' sweep --model_name $MODEL --dataset_path "$tmp/ids.jsonl" --output_dir "$tmp/r"
+refuses 1 '/proc/' sweep --model_name $MODEL --dataset_path "$TEXT" --max_samples 2 --output_dir /proc/nowhere
+cp -r $MODEL "$tmp/nan"
+printf '\300\177' | dd of="$tmp/nan/model.safetensors" bs=1 seek=11000000 conv=notrunc 2>/dev/null
+refuses 1 'NaN or an infinity' sweep --model_name "$tmp/nan" --dataset_path "$TEXT" --max_samples 2 --output_dir "$tmp/r" --quiet
+head -c 5000000 $MODEL/model.safetensors >"$tmp/nan/model.safetensors"
+refuses 1 'model.safetensors' sweep --model_name "$tmp/nan" --dataset_path "$TEXT" --max_samples 2 --output_dir "$tmp/r" --quiet
+
+works 'help' "$STRATA" help
+works 'next' "$STRATA" next --model_name $MODEL --text "The captain" --order 0-4,6-11 --json
+works 'trace' "$STRATA" trace --model_name $MODEL --text "The captain" --output "$tmp/t.safetensors"
+works 'inspect' "$STRATA" inspect --model_name $MODEL --json
+works 'every protocol' "$STRATA" sweep --model_name $MODEL --dataset_path "$TEXT" --max_samples 3 --context 64 --protocol all --output_dir "$tmp/p"
+
+# An uninterrupted sweep, and one killed again and again: identical ledgers and results.
+sweep="$STRATA sweep --model_name $MODEL --dataset_path $TEXT --max_samples 40 --context 128 --experiment exchange --memory 40M --quiet"
+works 'a sweep' $sweep --output_dir "$tmp/whole"
+kills=0
+for try in $(seq 60); do
+    $sweep --output_dir "$tmp/killed" >"$tmp/out" 2>"$tmp/err" &
+    pid=$!
+    sleep "0.$((RANDOM % 5 + 2))"
+    [ "$try" -le 12 ] && kill -9 $pid 2>/dev/null && kills=$((kills + 1))
+    wait $pid 2>/dev/null && break
+done
+folder=exchange/model_wikitext-2-excerpt_n40
+for file in ledger.safetensors ppl.json ppl.csv rows.jsonl figures/layers.svg; do
+    cmp -s "$tmp/whole/$folder/$file" "$tmp/killed/$folder/$file" && ok || bad "$file differs after $kills kills"
+done
+[ "$kills" -gt 0 ] && ok || bad 'no sweep was killed'
+
+# SIGINT saves, says how to go on, exits 130.
+$sweep --output_dir "$tmp/int" >"$tmp/out" 2>"$tmp/err" &
+pid=$!
+sleep 0.4
+kill -INT $pid
+wait $pid
+status=$?
+[ $status = 130 ] && grep -q 'to go on: .*--output_dir' "$tmp/err" && ok || bad "SIGINT: exit $status"
+
+works 'a finished sweep again' $sweep --output_dir "$tmp/whole"
+refuses 2 '--force' sweep --model_name $MODEL --dataset_path $TEXT --max_samples 40 --context 64 --experiment exchange --quiet --output_dir "$tmp/whole"
+
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]
