@@ -137,16 +137,24 @@ static size_t char_before(const char *s, size_t at, uint32_t *c)
     return i;
 }
 
+/* \w as single_word has it: other than the split patterns', without the superscripts and fractions, with the joiners. */
+static bool is_word(uint32_t c)
+{
+    if (c == 0xB2 || c == 0xB3 || c == 0xB9 || (c >= 0xBC && c <= 0xBE))
+        return false;
+    return c == 0x200C || c == 0x200D || unicode_is_word(c);
+}
+
 static bool word_at(const char *s, size_t n, size_t at)
 {
     uint32_t c;
-    return at < n && utf8_decode(s + at, n - at, &c) && unicode_is_word(c);
+    return at < n && utf8_decode(s + at, n - at, &c) && is_word(c);
 }
 
 static bool word_before(const char *s, size_t at)
 {
     uint32_t c = 0;
-    return at > 0 && (char_before(s, at, &c), unicode_is_word(c));
+    return at > 0 && (char_before(s, at, &c), is_word(c));
 }
 
 /* The longest added token (of the normalized or the raw kind) that begins at `at`. */

@@ -189,6 +189,8 @@ static bool consider(const Tokenizer *t, const SpanText *text, BpeMemory *m, int
         c.key = merge->rank;
         c.id = merge->id;
     } else {
+        if (a->end != b->first) /* characters nobody knows were left out between them */
+            return true;
         c.id = vocab_find(t, text->s + a->first, c.len);
         if (c.id < 0 || t->scores[c.id] == -INFINITY)
             return true;
