@@ -1,31 +1,16 @@
-/* ledger_view.c: reading a finished ledger through a read-only map. */
+/* ledger_view.c: reading ledger.safetensors, mapped. The file may be anybody's: every array is looked up by name and checked in dtype,
+ * shape and alignment before a pointer is given out; the container itself (ranges, overlaps, sizes) is loaders/safetensors.c's.
+ * The part file of an unfinished run opens too: its blocks without a journal line hold zeros or half-written values.
+ * Values are not checked: rows, windows and bytes are the caller's to bound. */
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "engine/base/file.h"
 #include "engine/base/json.h"
 #include "engine/ledger.h"
+#include "engine/ledger_layout.h"
 #include "loaders/safetensors.h"
-
-typedef struct Column {
-    const char *name;
-    DType dtype;
-    int n_dims;
-    size_t at; /* offset of the pointer in LedgerView */
-} Column;
-
-static const Column columns[] = {
-    {"rank", DTYPE_I32, 2, offsetof(LedgerView, rank)},
-    {"top1", DTYPE_I32, 2, offsetof(LedgerView, top1)},
-    {"kl", DTYPE_F32, 2, offsetof(LedgerView, kl)},
-    {"word_start_logp", DTYPE_F32, 2, offsetof(LedgerView, word_start_logp)},
-    {"token_id", DTYPE_I32, 1, offsetof(LedgerView, token_id)},
-    {"row", DTYPE_I32, 1, offsetof(LedgerView, row)},
-    {"window", DTYPE_I32, 1, offsetof(LedgerView, window)},
-    {"position", DTYPE_I32, 1, offsetof(LedgerView, position)},
-    {"byte_start", DTYPE_I64, 1, offsetof(LedgerView, byte_start)},
-    {"byte_end", DTYPE_I64, 1, offsetof(LedgerView, byte_end)},
-};
 
 static const Tensor *find(const Tensor *tensors, size_t n, const char *name)
 {
@@ -35,82 +20,105 @@ static const Tensor *find(const Tensor *tensors, size_t n, const char *name)
     return NULL;
 }
 
-/* Typed pointers into the map: data begin at a multiple of 64 and wide types come first, which is checked here. */
-static int bind(LedgerView *v, const Tensor *tensors, size_t n, const char *path, Error *e)
+/* Checks array a and gives its data. The first array of each rank sets the sizes that the others must have. */
+static int check_array(const char *path, const Tensor *t, int a, LedgerView *v, const void **data, Error *e)
 {
-    const Tensor *nll = find(tensors, n, "nll");
-    if (!nll || nll->n_dims != 2 || (nll->dtype != DTYPE_F32 && nll->dtype != DTYPE_F64))
-        return error_set(e, STATUS_FAILED, "%s: nll: expected F32 or F64 [orders, tokens]", path);
-    v->nll = nll->data;
-    v->nll_dtype = nll->dtype;
-    v->n_orders = nll->shape[0];
-    v->n_tokens = nll->shape[1];
-    if ((uintptr_t)nll->data % dtype_block_bytes(nll->dtype))
-        return error_set(e, STATUS_FAILED, "%s: nll is not aligned", path);
-    for (size_t i = 0; i < sizeof columns / sizeof columns[0]; i++) {
-        const Column *c = &columns[i];
-        const Tensor *t = find(tensors, n, c->name);
-        bool fits = t && t->dtype == c->dtype && t->n_dims == c->n_dims &&
-                    (c->n_dims == 2 ? t->shape[0] == v->n_orders && t->shape[1] == v->n_tokens : t->shape[0] == v->n_tokens) &&
-                    (uintptr_t)t->data % dtype_block_bytes(t->dtype) == 0;
-        if (!fits)
-            return error_set(e, STATUS_FAILED, "%s: %s: missing or misshapen, expected %s for %zu orders and %zu tokens", path,
-                             c->name, dtype_name(c->dtype), v->n_orders, v->n_tokens);
-        memcpy((char *)v + c->at, &t->data, sizeof t->data);
+    const LedgerArray *want = &ledger_layout[a];
+    if (!t)
+        return error_set(e, STATUS_FAILED, "%s: expected an array %s, found none", path, want->name);
+    bool right_dtype = want->dtype == DTYPE_NONE ? t->dtype == DTYPE_F32 || t->dtype == DTYPE_F64 : t->dtype == want->dtype;
+    if (!right_dtype)
+        return error_set(e, STATUS_FAILED, "%s: %s: expected %s, found %s", path, want->name,
+                         want->dtype == DTYPE_NONE ? "F32 or F64" : dtype_name(want->dtype), dtype_name(t->dtype));
+    int n_dims = want->per_order ? 2 : 1;
+    if (t->n_dims != n_dims)
+        return error_set(e, STATUS_FAILED, "%s: %s: expected %d dimensions, found %d", path, want->name, n_dims, t->n_dims);
+    if (a == LEDGER_BYTE_START)
+        v->n_tokens = t->shape[0];
+    if (a == LEDGER_NLL) {
+        v->n_orders = t->shape[0];
+        v->nll_dtype = t->dtype;
     }
+    if (t->shape[n_dims - 1] != v->n_tokens || (want->per_order && t->shape[0] != v->n_orders))
+        return error_set(e, STATUS_FAILED, "%s: %s: its shape does not fit: expected %zu orders of %zu tokens", path,
+                         want->name, v->n_orders, v->n_tokens);
+    if ((uintptr_t)t->data % dtype_block_bytes(t->dtype) != 0)
+        return error_set(e, STATUS_FAILED, "%s: %s: expected data at a multiple of %zu bytes, found offset %zu", path,
+                         want->name, dtype_block_bytes(t->dtype),
+                         (size_t)((const unsigned char *)t->data - (const unsigned char *)v->map));
+    *data = t->data;
     return STATUS_OK;
 }
 
-/* The header's __metadata__.fingerprint; safetensors_parse has checked the header already. */
-static int read_fingerprint(LedgerView *v, Arena *arena, const char *path, Error *e)
+/* "__metadata__".fingerprint. The header's length and JSON were checked by safetensors_parse. */
+static int read_fingerprint(const char *path, LedgerView *v, Arena *arena, Error *e)
 {
     const unsigned char *data = v->map;
-    uint64_t len = 0;
-    for (int i = 7; i >= 0; i--)
-        len = len << 8 | data[i];
+    uint64_t length = 0;
+    for (int i = 0; i < 8; i++)
+        length |= (uint64_t)data[i] << 8 * i;
     const JsonValue *root;
-    int status = json_parse((const char *)data + 8, (size_t)len, path, arena, &root, e);
-    const JsonValue *meta = status ? NULL : json_get(root, "__metadata__");
-    const JsonValue *text = meta ? json_get(meta, "fingerprint") : NULL;
-    if (text && text->kind == JSON_STRING && !(v->fingerprint = strdup(text->string)))
-        status = error_set(e, STATUS_FAILED, "%s: out of memory", path);
-    return status;
+    int status = json_parse((const char *)data + 8, (size_t)length, path, arena, &root, e);
+    if (status)
+        return status;
+    const JsonValue *metadata = json_get(root, "__metadata__");
+    const JsonValue *fingerprint = metadata ? json_get(metadata, "fingerprint") : NULL;
+    if (!fingerprint || fingerprint->kind != JSON_STRING || strlen(fingerprint->string) != fingerprint->len)
+        return error_set(e, STATUS_FAILED, "%s: expected a fingerprint in its metadata, found none", path);
+    v->fingerprint = strdup(fingerprint->string);
+    return v->fingerprint ? STATUS_OK : error_set(e, STATUS_FAILED, "%s: out of memory", path);
 }
 
 int ledger_view_open(const char *path, LedgerView *out, Error *e)
 {
+    memset(out, 0, sizeof *out);
     FileMap map;
     Arena arena = {0};
     Tensor *tensors;
-    size_t n;
-    memset(out, 0, sizeof *out);
+    size_t n = 0;
+    const void *array[LEDGER_N_ARRAYS] = {0};
     int status = file_map(path, &map, e);
     if (status)
         return status;
-    out->map = (void *)map.data;
+    out->map = (void *)(uintptr_t)map.data;
     out->map_bytes = map.size_bytes;
     status = safetensors_parse(map.data, map.size_bytes, path, &arena, &tensors, &n, e);
     if (!status)
-        status = bind(out, tensors, n, path, e);
-    if (!status)
-        status = read_fingerprint(out, &arena, path, e);
+        status = read_fingerprint(path, out, &arena, e);
+    for (int a = 0; !status && a < LEDGER_N_ARRAYS; a++)
+        status = check_array(path, find(tensors, n, ledger_layout[a].name), a, out, &array[a], e);
+    if (!status && !out->n_orders)
+        status = error_set(e, STATUS_FAILED, "%s: expected at least one order, found none", path);
     arena_free(&arena);
-    if (status)
+    if (status) {
         ledger_view_close(out);
-    return status;
+        return status;
+    }
+    out->byte_start = array[LEDGER_BYTE_START];
+    out->byte_end = array[LEDGER_BYTE_END];
+    out->nll = array[LEDGER_NLL];
+    out->kl = array[LEDGER_KL];
+    out->word_start_logp = array[LEDGER_WORD_START_LOGP];
+    out->rank = array[LEDGER_RANK];
+    out->top1 = array[LEDGER_TOP1];
+    out->token_id = array[LEDGER_TOKEN_ID];
+    out->row = array[LEDGER_ROW];
+    out->window = array[LEDGER_WINDOW];
+    out->position = array[LEDGER_POSITION];
+    return STATUS_OK;
 }
 
 double ledger_view_nll(const LedgerView *v, size_t order, size_t token)
 {
-    size_t i = order * v->n_tokens + token;
-    return v->nll_dtype == DTYPE_F64 ? ((const double *)v->nll)[i] : (double)((const float *)v->nll)[i];
+    size_t at = order * v->n_tokens + token;
+    return v->nll_dtype == DTYPE_F64 ? ((const double *)v->nll)[at] : (double)((const float *)v->nll)[at];
 }
 
 void ledger_view_close(LedgerView *v)
 {
     if (!v)
         return;
-    FileMap map = {.data = v->map, .size_bytes = v->map_bytes};
+    FileMap map = {v->map, v->map_bytes};
     file_unmap(&map);
     free(v->fingerprint);
     memset(v, 0, sizeof *v);

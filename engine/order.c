@@ -50,11 +50,10 @@ static int parse_number(Parser *p, const char *what, uint64_t *out)
     const char *start = p->at;
     *out = 0;
     for (; isdigit((unsigned char)*p->at); p->at++) {
-        if (*out > (UINT64_MAX - 9) / 10) {
+        if (__builtin_mul_overflow(*out, 10u, out) || __builtin_add_overflow(*out, (uint64_t)(*p->at - '0'), out)) {
             p->at = start;
             return fail(p, "a number below 2^64");
         }
-        *out = *out * 10 + (uint64_t)(*p->at - '0');
     }
     return STATUS_OK;
 }

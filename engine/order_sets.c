@@ -359,10 +359,15 @@ static int read_file(Builder *b, const char *path)
     size_t number = 0;
     for (char *at = text.data; !status && at && at < text.data + text.len;) {
         char *end = memchr(at, '\n', (size_t)(text.data + text.len - at));
-        if (end)
-            *end = '\0';
-        status = read_line(b, at, path, ++number);
-        at = end ? end + 1 : text.data + text.len;
+        if (!end)
+            end = text.data + text.len;
+        number++;
+        if (memchr(at, '\0', (size_t)(end - at)))
+            status = error_set(b->error, STATUS_USAGE, "%s: line %zu: expected text, found a NUL byte", path, number);
+        *end = '\0';
+        if (!status)
+            status = read_line(b, at, path, number);
+        at = end + 1;
     }
     strbuf_free(&text);
     if (!status && b->set->n_orders == 1)

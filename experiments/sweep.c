@@ -44,13 +44,11 @@ static int open_orders(Sweep *s, Error *e)
     if (s->options->orders)
         return orders_read(s->options->orders, n_layers, &s->orders, e);
     int stages;
-    if (!orders_is_greedy(s->experiment, &stages))
-        return orders_generate(s->experiment, n_layers, s->bench.common->seed, &s->orders, e);
-    if (stages < 1 || stages >= n_layers)
-        return error_set(e, STATUS_USAGE, "--experiment %s: expected greedy:N with N from 1 to %d for a model of %d layers",
-                         s->experiment, n_layers - 1, n_layers);
-    s->greedy_stages = stages;
-    return orders_greedy_stage(n_layers, NULL, 0, &s->orders, e);
+    if (orders_is_greedy(s->experiment, &stages))
+        return error_set(e, STATUS_USAGE,
+                         "--experiment %s: greedy stages are not served yet; removal ranks the layers in one stage",
+                         s->experiment);
+    return orders_generate(s->experiment, n_layers, s->bench.common->seed, &s->orders, e);
 }
 
 int sweep_open_windows(Sweep *s, WindowProtocol protocol, bool bos, Windows *out, Error *e)

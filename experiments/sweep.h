@@ -1,4 +1,4 @@
-/* sweep.h: the state of one sweep, shared by its story (sweep.c), its loop (sweep_run.c), its greedy stages (sweep_greedy.c), the protocols side by
+/* sweep.h: the state of one sweep, shared by its story (sweep.c), its loop (sweep_run.c), its protocols side by
  * side (sweep_protocols.c) and its report (sweep_report.c). */
 #ifndef STRATA_EXPERIMENTS_SWEEP_H
 #define STRATA_EXPERIMENTS_SWEEP_H
@@ -19,12 +19,11 @@ typedef struct Sweep {
     WindowProtocol window_protocol;
     uint64_t max_samples;
     bool naive;
-    int greedy_stages; /* 0: not greedy */
 
     Workbench bench;
     Dataset data;
     Windows windows;
-    OrderSet orders; /* greedy: of the stage at hand, and in the end of all stages */
+    OrderSet orders;
     StrBuf dir;
     RunRecord *record;
 

@@ -217,7 +217,7 @@ int sweep_print_estimate(Sweep *s, Error *e)
     free(starts);
     if (status)
         return status;
-    progress_format_time(seconds * (s->greedy_stages ? s->greedy_stages : 1), left, sizeof left);
+    progress_format_time(seconds, left, sizeof left);
     fprintf(stderr,
             "%s: %d layers; %zu orders, %zu tokens in %zu windows; %lld layer evaluations a block where a loop does %lld\n",
             s->bench.path.name, s->bench.model.traits.n_layers, s->orders.n_orders, s->windows.n_tokens, s->windows.n_windows,

@@ -42,7 +42,7 @@ static const Topic topics[] = {
      "  --split test          with --dataset_type: $STRATA_DATA/NAME/SPLIT.*, then datasets/NAME/SPLIT.*\n"
      "  --max_samples 1000    rows (windows under concat and file); --sample_size is the same\n"
      "  --experiment E        removal (default), exchange, block:N, replace, repeat, reverse, shuffle:K, attn-removal,\n"
-     "                        mlp-removal, parallel:N, greedy:N\n"
+     "                        mlp-removal, parallel:N\n"
      "  --orders SPEC|FILE    orders of your own instead (see `strata help orders`)\n"
      "  --protocol rows|concat|file|all   how text becomes windows; all: the baseline under each, side by side\n"
      "  --schedule tree|naive naive: the loop everybody writes, for comparison\n"
