@@ -13,6 +13,7 @@ struct OpsContext {
     Pool *pool;
     const SimdTable *simd;
     float *scores;      /* [threads, ATTENTION_TILE, max_seq] */
+    float *gemm;        /* [threads, cpu_gemm_scratch_elems()]: x, or a weight, being packed */
     float *starts;      /* [V]: word starts as 0 and 1 */
     float *moe_x;       /* [max_rows, D]: rows gathered for an expert */
     float *moe_gate_up; /* [max_rows, 2F] */
@@ -33,6 +34,12 @@ static inline bool cpu_given(const Weight *w)
 
 void cpu_linear(OpsContext *c, View y, View x, const Weight *w, const Weight *bias);
 void cpu_linear_add(OpsContext *c, View out, View residual, float scale, View x, const Weight *w, const Weight *bias);
+
+/* Matrices lie packed, see cpu_gemm.c: [ceil(rows / gemm_cols), cols, gemm_cols] f32. */
+size_t cpu_packed_elems(size_t rows, size_t cols);
+int cpu_pack_weight(OpsContext *c, float *to, const WeightPart *parts, size_t n_parts, size_t rows, Error *e);
+size_t cpu_gemm_scratch_elems(const OpsLimits *l); /* a thread */
+
 void cpu_attention(OpsContext *c, View out, View q, View k, View v, const AttnSeq *seqs, size_t n_seqs, const AttnSpec *spec);
 void cpu_route(OpsContext *c, Routes out, View logits, const RouteSpec *spec);
 void cpu_moe(OpsContext *c, View out, View x, Routes routes, const ExpertWeights *experts, const RouteSpec *spec, ActKind act);

@@ -1,4 +1,5 @@
-/* ops_cpu.c: the table cpu/fast: f32 throughout, OpenBLAS for matrix products (cpu_gemm.c), our vector kernels for the rest. Here are its
+/* ops_cpu.c: the table cpu/fast: f32 throughout: matrix products on packed weights (cpu_gemm.c), OpenBLAS
+ * inside attention, our vector kernels for the rest. Here are its
  * context, memory, weights, and the row-wise entries. */
 #include <cblas.h>
 #include <stdlib.h>
@@ -39,7 +40,7 @@ static size_t round64(size_t bytes)
 }
 
 typedef struct Layout {
-    size_t scores, starts, moe_x, moe_gate_up, moe_y, moe_slot, moe_first, total;
+    size_t scores, gemm, starts, moe_x, moe_gate_up, moe_y, moe_slot, moe_first, total;
 } Layout;
 
 static Layout layout(const OpsConfig *config)
@@ -48,6 +49,7 @@ static Layout layout(const OpsConfig *config)
     Layout o = {0};
     size_t at = round64(sizeof(OpsContext));
     o.scores = at, at += round64((size_t)pool_threads(config->pool) * ATTENTION_TILE * l->max_seq * sizeof(float));
+    o.gemm = at, at += round64((size_t)pool_threads(config->pool) * cpu_gemm_scratch_elems(l) * sizeof(float));
     o.starts = at, at += round64(l->vocab * sizeof(float));
     if (l->n_experts) {
         o.moe_x = at, at += round64(l->max_rows * l->d_model * sizeof(float));
@@ -76,6 +78,7 @@ static int cpu_open(const OpsConfig *config, OpsContext **out, Error *e)
                       .pool = config->pool,
                       .simd = simd_table(cpu_level()),
                       .scores = (float *)(void *)(base + o.scores),
+                      .gemm = (float *)(void *)(base + o.gemm),
                       .starts = (float *)(void *)(base + o.starts),
                       .moe_x = (float *)(void *)(base + o.moe_x),
                       .moe_gate_up = (float *)(void *)(base + o.moe_gate_up),
@@ -138,10 +141,13 @@ static void download(OpsContext *c, double *dst, View src)
 
 static size_t weight_slot_bytes(WeightKind kind, const WeightPart *parts, size_t n_parts)
 {
-    (void)kind;
-    size_t n = 0;
-    for (size_t i = 0; i < n_parts; i++)
+    size_t n = 0, rows = 0;
+    for (size_t i = 0; i < n_parts; i++) {
         n += parts[i].rows * parts[i].cols;
+        rows += parts[i].rows;
+    }
+    if (kind == WEIGHT_MATRIX && n_parts)
+        n = cpu_packed_elems(rows, parts[0].cols);
     return round64(n * sizeof(float));
 }
 
@@ -161,13 +167,17 @@ static void widen_rows(void *arg, size_t first, size_t end, int thread)
 static int weight_prepare(OpsContext *c, void *slot_memory, WeightKind kind, const WeightPart *parts, size_t n_parts,
                           Weight *out, Error *e)
 {
-    (void)e;
     float *to = slot_memory;
     size_t rows = 0, elems = 0;
+    for (size_t i = 0; i < n_parts; i++)
+        rows += parts[i].rows;
+    if (kind == WEIGHT_MATRIX) {
+        *out = (Weight){.kind = kind, .rows = rows, .cols = n_parts ? parts[0].cols : 0, .data = slot_memory};
+        return cpu_pack_weight(c, to, parts, n_parts, rows, e);
+    }
     for (size_t i = 0; i < n_parts; i++) {
         Widen w = {.part = &parts[i], .to = to + elems};
         cpu_for_rows(c, parts[i].rows, 16, widen_rows, &w);
-        rows += parts[i].rows;
         elems += parts[i].rows * parts[i].cols;
     }
     bool vector = kind == WEIGHT_VECTOR;

@@ -21,9 +21,25 @@ typedef struct SimdHeadRow {
     int32_t rank, top1;
 } SimdHeadRow;
 
+/* One register tile: y[r, i] = from[r, i] + scale * (sum_k x[k, r] w[k, i] + bias[i]), r < gemm_rows, i < gemm_cols. */
+typedef struct SimdGemmTile {
+    const float *x, *w; /* [k, gemm_rows], [k, gemm_cols], dense */
+    size_t k;
+    const float *ahead; /* n_ahead floats that will be wanted soon */
+    size_t n_ahead;
+    float *y;
+    const float *from, *bias; /* each may be NULL; from may be y */
+    size_t ld_y, ld_from;
+    float scale;
+} SimdGemmTile;
+
 typedef struct SimdTable {
     CpuLevel level;
     int width; /* floats a vector */
+    size_t gemm_rows, gemm_cols;
+    /* to[j, i] = x[i, j], i < gemm_rows, j < k; rows from n_rows on are filled with some row. to [k, gemm_rows] dense. */
+    void (*gemm_pack)(float *to, const float *x, size_t ld, size_t n_rows, size_t k);
+    void (*gemm_tile)(const SimdGemmTile *t);
     void (*rms_norm)(float *out, const float *x, const float *gain, size_t n, float eps, float offset);
     void (*layer_norm)(float *out, const float *x, const float *gain, const float *bias, size_t n, float eps, float offset);
     /* v[i], v[i + half] rotated by (cosines[i], sines[i]) for i < half. */
