@@ -15,7 +15,7 @@
 #include "kernels/convert.h"
 #include "kernels/cpu/cpu_context.h"
 
-enum { ROW_BLOCK = 144, LEAST_ROWS = 48, COL_BLOCK = 4096, K_BLOCK = 400, MAX_TILE = 12 * 32, BLOCKS_A_THREAD = 4 };
+enum { ROW_BLOCK = 144, LEAST_ROWS = 48, COL_BLOCK = 768, K_BLOCK = 400, MAX_TILE = 12 * 32, BLOCKS_A_THREAD = 4 };
 
 typedef struct Gemm {
     OpsContext *c;
