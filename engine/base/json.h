@@ -1,5 +1,6 @@
 /* json.h: length-counted JSON decoding (RFC 8259) into an arena, for files whose strings are data: tokenizer.json,
- * safetensors headers, rows of .jsonl. A string may hold NUL. Configurations and results go through cJSON instead.
+ * safetensors headers, rows of .jsonl, and for what else needs exact integers (configurations, run.json). A string may hold NUL.
+ * Our own results are read back through cJSON (experiments/result_file.h).
  *
  * Strict: no comments, no trailing commas, UTF-8 checked, lone surrogates become U+FFFD (as Python's json with
  * errors="replace" would write them), depth at most 256. Objects keep their order; a repeated key is kept twice and
