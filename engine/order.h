@@ -78,8 +78,12 @@ int orders_generate(const char *experiment, int n_layers, uint64_t seed, OrderSe
 /* "greedy:N" -> true and N (1 <= N < n_layers checked by the caller). */
 bool orders_is_greedy(const char *experiment, int *n_stages);
 /* The candidates of one greedy stage: the intact order, then base without one of its remaining layers, each named
- * greedy_S_i (S stage counted from 0, i the layer removed). removed: layers already gone, in order of removal. */
+ * greedy_S_i (S stage counted from 0, i the layer removed). removed: layers already gone, in order of removal. path_part is left
+ * empty. */
 int orders_greedy_stage(int n_layers, const int32_t *removed, size_t n_removed, OrderSet *out, Error *e);
+/* The intact order, then the candidates of stages 0 .. n_stages-1 one after another, where stage S has lost removed[0 .. S-1]
+ * (removed[n_stages-1] is not read): the rows of a greedy sweep's ledger. path_part: greedy_N. */
+int orders_greedy(int n_layers, const int32_t *removed, size_t n_stages, OrderSet *out, Error *e);
 
 /* --orders: one spec, or the path of a file with one order a line: "spec" or "name: spec"; '#' starts a comment. A name repeated
  * is an error; an order without a name is named by its canonical spec. path_part: orders_STEM or orders_HASH8 (first 8 hex

@@ -281,17 +281,15 @@ bool orders_is_greedy(const char *experiment, int *n_stages)
     return true;
 }
 
-int orders_greedy_stage(int n_layers, const int32_t *removed, size_t n_removed, OrderSet *out, Error *e)
+/* Adds the candidates of the stage that comes after `removed`. */
+static int add_stage(Builder *b, const int32_t *removed, size_t n_removed)
 {
-    Builder b;
-    int status = begin(&b, out, n_layers, e);
-    OrderItem *items = status ? NULL : calloc((size_t)n_layers, sizeof *items);
-    if (!status && !items)
-        status = out_of_memory(&b);
-    for (int i = 0; !status && i < n_layers; i++) {
+    OrderItem *items = calloc((size_t)b->n_layers, sizeof *items);
+    int status = items ? STATUS_OK : out_of_memory(b);
+    for (int i = 0; !status && i < b->n_layers; i++) {
         size_t n = 0;
         bool gone = false;
-        for (int l = 0; l < n_layers; l++) {
+        for (int l = 0; l < b->n_layers; l++) {
             bool left_out = l == i;
             for (size_t k = 0; k < n_removed; k++)
                 left_out = left_out || removed[k] == l;
@@ -303,11 +301,33 @@ int orders_greedy_stage(int n_layers, const int32_t *removed, size_t n_removed, 
         char name[64];
         snprintf(name, sizeof name, "greedy_%zu_%d", n_removed, i);
         if (!gone)
-            status = add(&b, name, items, n);
+            status = add(b, name, items, n);
     }
     free(items);
+    return status;
+}
+
+int orders_greedy_stage(int n_layers, const int32_t *removed, size_t n_removed, OrderSet *out, Error *e)
+{
+    Builder b;
+    int status = begin(&b, out, n_layers, e);
+    if (!status)
+        status = add_stage(&b, removed, n_removed);
     if (status)
         order_set_free(out);
+    return status;
+}
+
+int orders_greedy(int n_layers, const int32_t *removed, size_t n_stages, OrderSet *out, Error *e)
+{
+    Builder b;
+    int status = begin(&b, out, n_layers, e);
+    for (size_t stage = 0; !status && stage < n_stages; stage++)
+        status = add_stage(&b, removed, stage);
+    if (status)
+        order_set_free(out);
+    else
+        snprintf(out->path_part, sizeof out->path_part, "greedy_%zu", n_stages);
     return status;
 }
 

@@ -13,6 +13,8 @@
  *   ppl_mean_of_rows   mean over windows of exp(mean nll of the window)
  *   nll_body, ppl_body over the tokens of WikiText's body rows (null where kinds are not known)
  *   n_nonfinite    losses that are not finite; then nll and all that follows from it is null
+ *   greedy         (greedy:N only) n_tokens_even, n_tokens_odd, nll_even and nll_odd of the intact model, and per stage the layer
+ *                  removed, its order, nll_even (chosen on), nll_odd and delta_nll_odd to the intact model (to report)
  * word_ppl and bits_per_byte are null when some window comes from an ids row.
  *
  * ppl.json is the same byte for byte for the same ledger, orders and protocol: no time, path or machine is in it.
@@ -28,6 +30,7 @@
 #include "engine/base/strbuf.h"
 #include "engine/ledger.h"
 #include "engine/order.h"
+#include "experiments/greedy.h"
 #include "experiments/influence.h"
 #include "experiments/run_record.h"
 #include "loaders/dataset.h"
@@ -54,6 +57,7 @@ typedef struct ResultsInput {
     const RunRecord *record;         /* hashes; may be NULL */
     const InfluenceSums *influence;  /* totals; may be NULL */
     const ResultsCounters *counters; /* may be NULL */
+    const GreedyPath *greedy;        /* the finished path of greedy:N; NULL: another experiment */
 } ResultsInput;
 
 typedef struct OrderResult { /* NaN: null in the files */

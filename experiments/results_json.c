@@ -173,6 +173,30 @@ static void put_counters(StrBuf *out, const ResultsCounters *c)
     strbuf_puts(out, "}");
 }
 
+static void put_greedy(StrBuf *out, const ResultsInput *in)
+{
+    const GreedyPath *g = in->greedy;
+    key(out, "greedy");
+    strbuf_printf(out, "{\"n_stages\": %zu", g->n_stages);
+    put_number(out, "n_tokens_even", (double)g->n_tokens_even);
+    put_number(out, "n_tokens_odd", (double)g->n_tokens_odd);
+    put_number(out, "nll_even", g->intact_even);
+    put_number(out, "nll_odd", g->intact_odd);
+    key(out, "stages");
+    for (size_t i = 0; i < g->n_done; i++) {
+        const GreedyStage *x = &g->stages[i];
+        strbuf_printf(out, "%s{\"stage\": %zu, \"removed\": %d", i ? ", " : "[", i, g->removed[i]);
+        put_text(out, "order", in->orders->orders[x->ledger_index].name);
+        put_number(out, "ledger_index", (double)x->ledger_index);
+        put_text(out, "spec", in->orders->orders[x->ledger_index].spec);
+        put_number(out, "nll_even", x->nll_even);
+        put_number(out, "nll_odd", x->nll_odd);
+        put_number(out, "delta_nll_odd", x->nll_odd - g->intact_odd);
+        strbuf_puts(out, "}");
+    }
+    strbuf_puts(out, "]}");
+}
+
 int results_json(const ResultsInput *in, const Results *r, StrBuf *out, Error *e)
 {
     strbuf_puts(out, "{\"schema\": \"strata.ppl/1\"");
@@ -188,6 +212,8 @@ int results_json(const ResultsInput *in, const Results *r, StrBuf *out, Error *e
         put_influence(out, in->influence);
     if (in->counters)
         put_counters(out, in->counters);
+    if (in->greedy)
+        put_greedy(out, in);
     strbuf_puts(out, ",\n\"baseline\": ");
     put_order(out, &in->orders->orders[0], 0, &r->orders[0]);
     strbuf_puts(out, ",\n\"orders\": [\n");

@@ -41,14 +41,18 @@ static int check_options(const StrataSweepOptions *o, Sweep *s, Error *e)
 static int open_orders(Sweep *s, Error *e)
 {
     int n_layers = s->bench.model.traits.n_layers;
+    s->n_stages = 1;
     if (s->options->orders)
         return orders_read(s->options->orders, n_layers, &s->orders, e);
     int stages;
-    if (orders_is_greedy(s->experiment, &stages))
-        return error_set(e, STATUS_USAGE,
-                         "--experiment %s: greedy stages are not served yet; removal ranks the layers in one stage",
-                         s->experiment);
-    return orders_generate(s->experiment, n_layers, s->bench.common->seed, &s->orders, e);
+    if (!orders_is_greedy(s->experiment, &stages))
+        return orders_generate(s->experiment, n_layers, s->bench.common->seed, &s->orders, e);
+    int status = greedy_open(n_layers, stages, &s->greedy, e);
+    if (!status)
+        status = orders_greedy_stage(n_layers, NULL, 0, &s->orders, e);
+    s->n_stages = s->greedy.n_stages;
+    snprintf(s->orders.path_part, sizeof s->orders.path_part, "greedy_%zu", s->n_stages);
+    return status;
 }
 
 int sweep_open_windows(Sweep *s, WindowProtocol protocol, bool bos, Windows *out, Error *e)
@@ -144,6 +148,7 @@ static ResultsInput results_input(const Sweep *s)
                           .data = &s->data,
                           .windows = &s->windows,
                           .orders = &s->orders,
+                          .greedy = s->greedy.n_stages ? &s->greedy : NULL,
                           .record = s->record};
 }
 
@@ -152,7 +157,6 @@ static int report(Sweep *s, Error *e)
 {
     ResultsInput in = results_input(s);
     InfluenceSums influence = {0};
-    ResultsCounters counters = sweep_counters(s);
     Results results = {0};
     LedgerView view = {0};
     char *path = file_join(s->dir.data, "ledger.safetensors");
@@ -162,7 +166,7 @@ static int report(Sweep *s, Error *e)
     if (!status && s->influence)
         status = influence_file_total(s->influence, &influence, e);
     in.influence = s->influence ? &influence : NULL;
-    in.counters = &counters;
+    in.counters = &s->counters;
     if (!status)
         status = ledger_view_open(path, &view, e);
     if (!status)
@@ -184,10 +188,17 @@ static int evaluate(Sweep *s, Error *e)
 {
     RunState state = RUN_FRESH;
     int status = stamp(s, e);
+    if (status)
+        return status;
+    int plan_status = sweep_plan(s, e);
+    if (!plan_status || run_record_has_earlier(s->record)) { /* that another run lives here is said first */
+        Error other;
+        status = run_record_begin(s->record, &state, &other);
+        if (status)
+            *e = other;
+    }
     if (!status)
-        status = run_record_begin(s->record, &state, e);
-    if (!status)
-        status = sweep_plan(s, state != RUN_FRESH, e);
+        status = plan_status;
     if (!status && state != RUN_DONE && (!s->bench.common->quiet || s->options->dry_run))
         status = sweep_print_estimate(s, e);
     if (status || s->options->dry_run)

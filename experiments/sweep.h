@@ -5,6 +5,7 @@
 
 #include "engine/ledger.h"
 #include "engine/run.h"
+#include "experiments/greedy.h"
 #include "experiments/influence.h"
 #include "experiments/influence_tap.h"
 #include "experiments/results.h"
@@ -23,7 +24,9 @@ typedef struct Sweep {
     Workbench bench;
     Dataset data;
     Windows windows;
-    OrderSet orders;
+    OrderSet orders;   /* of the stage at hand; at the end all rows of the ledger */
+    size_t n_stages;   /* 1; of greedy:N, N */
+    GreedyPath greedy; /* zeroed unless greedy:N */
     StrBuf dir;
     RunRecord *record;
 
@@ -32,17 +35,19 @@ typedef struct Sweep {
     Run *run;
     Ledger *ledger;
     InfluenceFile *influence;
-    size_t first_block;          /* where this process began */
-    double seconds, flops_total; /* of this process; of the whole job */
+    size_t first_block;                            /* where this process began, counted over the stages */
+    ResultsCounters counters;                      /* of all stages that were opened, whichever process computed them */
+    double seconds, flops, tokens, variant_tokens; /* of this process */
+    double flops_total;                            /* of the whole job; an estimate while a greedy path is not known */
 } Sweep;
 
 int sweep_open_windows(Sweep *s, WindowProtocol protocol, bool bos, Windows *out, Error *e);
 
-/* Chooses sizes and blocks (those of an earlier run in this folder where there is one) and opens the run. */
-int sweep_plan(Sweep *s, bool has_earlier, Error *e);
+size_t sweep_n_orders(const Sweep *s); /* rows of the ledger */
+/* Chooses sizes and blocks (those of an earlier run in this folder where there is one) and opens the run of the first stage. */
+int sweep_plan(Sweep *s, Error *e);
 int sweep_print_estimate(Sweep *s, Error *e); /* time, memory and disk, to stderr */
 int sweep_run(Sweep *s, Error *e);            /* all blocks that are still to be done, to the finished ledger */
-ResultsCounters sweep_counters(const Sweep *s);
 void sweep_stamp_timing(Sweep *s);
 void sweep_close(Sweep *s);
 

@@ -116,6 +116,50 @@ static int write_csv(const ResultsInput *in, const Results *r, bool has_axis, co
     return status;
 }
 
+/* The path of a greedy sweep: layers removed against the change of loss, on the windows that chose and on the others. */
+static int write_greedy(const ResultsInput *in, const char *title, const char *stem, const char *dir, Error *e)
+{
+    static const char *const headers[] = {"layers_removed", "removed", "delta_nll_even", "delta_nll_odd"};
+    const GreedyPath *g = in->greedy;
+    size_t n = g->n_done + 1;
+    double *even = calloc(2 * n, sizeof *even), *odd = even ? even + n : NULL;
+    if (!even)
+        return error_set(e, STATUS_FAILED, "figure: no memory for %zu stages", n);
+    Table t;
+    StrBuf csv = {0};
+    table_begin(&t, headers, sizeof headers / sizeof *headers);
+    for (size_t i = 0; i < n; i++) {
+        if (i) {
+            even[i] = g->stages[i - 1].nll_even - g->intact_even;
+            odd[i] = g->stages[i - 1].nll_odd - g->intact_odd;
+        }
+        table_number(&t, (double)i, -1);
+        table_number(&t, i ? (double)g->removed[i - 1] : NAN, -1);
+        table_number(&t, even[i], -1);
+        table_number(&t, odd[i], -1);
+    }
+    FigureSeries series[] = {{.label = "even windows (they choose)", .y = even, .n = n},
+                             {.label = "odd windows", .y = odd, .n = n}};
+    FigurePlot plot = {.title = title,
+                       .style = FIGURE_LINES,
+                       .x = {.label = "layers removed", .integers = true},
+                       .y = {.label = "change of loss (nats per token)", .scale = FIGURE_SCALE_AUTO},
+                       .series = series,
+                       .n_series = g->n_tokens_odd ? 2 : 1,
+                       .zero_line = true};
+    int status = figure_write_plot(&plot, stem, e);
+    if (!status)
+        status = table_write_csv(&t, &csv, e);
+    char *path = status ? NULL : file_join(dir, "layers.csv");
+    if (!status)
+        status = path ? file_write_atomic(path, csv.data, csv.len, e) : error_set(e, STATUS_FAILED, "%s: no memory", dir);
+    free(path);
+    strbuf_free(&csv);
+    table_free(&t);
+    free(even);
+    return status;
+}
+
 int sweep_figure_write(const ResultsInput *in, const Results *r, Error *e)
 {
     if (r->n_orders < 2)
@@ -128,6 +172,11 @@ int sweep_figure_write(const ResultsInput *in, const Results *r, Error *e)
     int status = stem ? file_make_dirs(dir, e) : error_set(e, STATUS_FAILED, "%s: no memory", in->dir);
     for (int k = 0; k < 2 && !status; k++)
         status = points_take(&points[k], r->n_orders, e);
+    strbuf_printf(&title, "%s on %s", in->model, in->dataset);
+    if (!status && in->greedy) {
+        status = write_greedy(in, title.failed ? NULL : title.data, stem, dir, e);
+        goto done;
+    }
     if (status)
         goto done;
     for (size_t i = 1; i < r->n_orders; i++) {
@@ -136,7 +185,6 @@ int sweep_figure_write(const ResultsInput *in, const Results *r, Error *e)
         const char *by = strstr(name, "_by_");
         points_add(&points[is_replace && by && position_of(by, true) > x], x, name, &r->orders[i]);
     }
-    strbuf_printf(&title, "%s on %s", in->model, in->dataset);
     const char *band = r->has_intervals ? "change of loss, pointwise 95 % interval" : NULL;
     FigureSeries series[2] = {series_of(&points[0], is_replace ? "by the layer before" : band, label != NULL),
                               series_of(&points[1], "by the layer after", label != NULL)};

@@ -29,6 +29,17 @@ static void print_row(const ResultsInput *in, const Results *r, size_t i, FILE *
             interval, 100 * x->agreement, x->kl);
 }
 
+/* The path of a greedy sweep: what even windows chose, and what odd ones say of it. */
+static void print_path(const ResultsInput *in, FILE *out)
+{
+    const GreedyPath *g = in->greedy;
+    fprintf(out, "  %-5s %7s %16s %16s %16s\n", "stage", "removed", "nll, even (chose)", "nll, odd", "delta nll, odd");
+    fprintf(out, "  %-5s %7s %16.4f %16.4f %+16.4f\n", "", "nothing", g->intact_even, g->intact_odd, 0.0);
+    for (size_t i = 0; i < g->n_done; i++)
+        fprintf(out, "  %-5zu %7d %16.4f %16.4f %+16.4f\n", i, g->removed[i], g->stages[i].nll_even, g->stages[i].nll_odd,
+                g->stages[i].nll_odd - g->intact_odd);
+}
+
 int sweep_report(Sweep *s, const ResultsInput *in, const Results *r, Error *e)
 {
     FILE *out = s->bench.common->out;
@@ -42,6 +53,12 @@ int sweep_report(Sweep *s, const ResultsInput *in, const Results *r, Error *e)
         strbuf_free(&text);
         return status;
     }
+    fprintf(out, "\n%s on %s, %zu predicted tokens\n\n", in->model, in->dataset, in->windows->n_tokens);
+    if (in->greedy) {
+        print_path(in, out);
+        fprintf(out, "\nwritten: %s/ppl.json, ppl.csv, ledger.safetensors, rows.jsonl, run.json\n", in->dir);
+        return STATUS_OK;
+    }
     size_t n = r->n_orders - 1, *rank = malloc((n ? n : 1) * sizeof *rank);
     if (!rank)
         return error_set(e, STATUS_FAILED, "sweep: out of memory");
@@ -49,7 +66,6 @@ int sweep_report(Sweep *s, const ResultsInput *in, const Results *r, Error *e)
         rank[i] = i + 1;
     sorting = r;
     qsort(rank, n, sizeof *rank, by_delta);
-    fprintf(out, "\n%s on %s, %zu predicted tokens\n\n", in->model, in->dataset, in->windows->n_tokens);
     fprintf(out, "  %-22s %12s %10s  %-20s %9s %8s\n", "order", "perplexity", "delta nll", "95 % interval", "agreement", "KL");
     print_row(in, r, 0, out);
     size_t head = n <= 2 * SHOWN_EACH_END ? n : SHOWN_EACH_END;

@@ -44,7 +44,7 @@ links() {
         esac
     done
     # shellcheck disable=SC2086
-    "$cc" -std=c11 -w -O0 $all_cflags "$tmp/probe.c" -o "$tmp/probe" $libs >"$tmp/log" 2>&1
+    $cc -std=c11 -w -O0 $all_cflags "$tmp/probe.c" -o "$tmp/probe" $libs >"$tmp/log" 2>&1
 }
 
 has_fonts() {

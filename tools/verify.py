@@ -7,7 +7,8 @@ Read: ledger.safetensors (losses, ranks, divergences per order and predicted tok
 ppl.csv (the figures that are judged). Every figure of the baseline and of every order that follows from the ledger is computed anew:
 nll, ppl, word_ppl, bits_per_byte, top1_accuracy, top5_accuracy, agreement, kl, delta_nll, both intervals, ppl_mean_of_rows,
 nll_body, ppl_body, n_nonfinite; so are n_tokens, n_body_tokens, the denominators and the number of bootstrap units, and
-ppl.csv must say what ppl.json says. Influence and FLOP counters do not follow from the ledger and are left out.
+ppl.csv must say what ppl.json says. Of a greedy
+sweep the whole path is chosen anew: per stage the layer removed, and its losses on even and odd windows. Influence and FLOP counters do not follow from the ledger and are left out.
 
 Prints what was verified and exits 0; exits 1 naming the first figure that differs; exits 2 when the folder cannot be read.
 
@@ -269,6 +270,44 @@ def check_rows(check, ledger, rows, protocol):
             raise Mismatch("rows.jsonl: its sha256 is %s, protocol.hashes.rows_sha256 is %s" % (digest.hexdigest(), expected))
 
 
+def check_greedy(check, ledger, ppl, results):
+    """Stage after stage: the lowest loss on even windows goes, the lower layer of equal ones."""
+    greedy = ppl["greedy"]
+    n_layers = len(results[0]["order"])
+    odd = np.asarray(ledger["window"]) % 2 == 1
+
+    def means(row):
+        nll = np.asarray(ledger["nll"][row], dtype=np.float64)
+        halves = nll[~odd], nll[odd]
+        return [exact_sum(x) / len(x) if len(x) and np.isfinite(x).all() else math.nan for x in halves]
+
+    check.same("ppl.json: greedy: n_tokens_even", greedy["n_tokens_even"], int((~odd).sum()))
+    check.same("ppl.json: greedy: n_tokens_odd", greedy["n_tokens_odd"], int(odd.sum()))
+    intact = means(0)
+    check.same("ppl.json: greedy: nll_even", greedy["nll_even"], intact[0])
+    check.same("ppl.json: greedy: nll_odd", greedy["nll_odd"], intact[1])
+    check.same("ppl.json: greedy: number of stages", len(greedy["stages"]), greedy["n_stages"])
+    left, row = list(range(n_layers)), 1
+    for i, stage in enumerate(greedy["stages"]):
+        where = "ppl.json: greedy: stage %d: " % i
+        candidates = [(means(row + k), k) for k in range(len(left))]
+        best, k = min((c for c in candidates if math.isfinite(c[0][0])), key=lambda c: (c[0][0], c[1]))
+        for j, layer in enumerate(left):
+            check.same(where + "order of candidate %d" % layer, results[row + j]["order"], left[:j] + left[j + 1 :])
+        name = "greedy_%d_%d" % (i, left[k])
+        if stage["order"] != name or results[row + k]["name"] != name or stage["spec"] != results[row + k]["spec"]:
+            raise Mismatch("%sfound %s, expected %s" % (where, stage["order"], name))
+        check.same(where + "stage", stage["stage"], i)
+        check.same(where + "removed", stage["removed"], left[k])
+        check.same(where + "ledger_index", stage["ledger_index"], row + k)
+        check.same(where + "nll_even", stage["nll_even"], best[0])
+        check.same(where + "nll_odd", stage["nll_odd"], best[1])
+        check.same(where + "delta_nll_odd", stage["delta_nll_odd"], best[1] - intact[1], abs(intact[1]))
+        row += len(left)
+        left.pop(k)
+    check.same("ppl.json: greedy: number of rows", len(results), row)
+
+
 def check_csv(check, path, results):
     with open(path, newline="", encoding="utf-8") as f:
         lines = list(csv.DictReader(f))
@@ -322,6 +361,8 @@ def verify(directory):
             interval = intervals[i] and intervals[i][key]
             scale = abs(expected["nll"]) if math.isfinite(expected["nll"]) else 0.0
             check.same(where + key, result[key], interval, scale, BOOTSTRAP_RELATIVE)
+    if "greedy" in ppl:
+        check_greedy(check, ledger, ppl, results)
     check_csv(check, os.path.join(directory, "ppl.csv"), results)
     print("%s: %d figures of %d orders over %d tokens agree" % (directory, check.n, n_orders, n_tokens))
 
