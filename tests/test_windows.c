@@ -1,12 +1,12 @@
-/* test_windows.c: rows to windows under every protocol, counted by hand. The tokenizer is made here: a byte-level vocabulary without
- * merges in which the id of a token is its byte, so that ids and spans can be read off the text. */
+/* test_windows.c: rows to windows under every protocol, counted by hand. In tests/byte_tokenizer.h's vocabulary
+ * the id of a token is its byte, so that ids and spans can be read off the text. */
 #include <unistd.h>
 
-#include "engine/base/utf8.h"
 #include "loaders/windows.h"
+#include "tests/byte_tokenizer.h"
 #include "tests/test.h"
 
-enum { BOS = 256, VOCAB = 257 };
+enum { BOS = BYTE_TOKENIZER_BOS, VOCAB = BYTE_TOKENIZER_VOCAB };
 static char folder[] = "/tmp/strata-windows-XXXXXX";
 static Tokenizer *tokenizer;
 
@@ -15,44 +15,6 @@ static void put_file(const char *name, const char *text, size_t len, char *path,
     snprintf(path, path_bytes, "%s/%s", folder, name);
     FILE *f = fopen(path, "wb");
     CHECK(f && fwrite(text, 1, len, f) == len && fclose(f) == 0);
-}
-
-/* GPT-2's spelling of a byte: printable Latin-1 stands for itself, the others for 256, 257, ... in order. */
-static uint32_t spelling(int byte)
-{
-    uint32_t next = 256;
-    for (int b = 0; b < 256; b++) {
-        bool plain = (b >= '!' && b <= '~') || (b >= 0xA1 && b <= 0xAC) || b >= 0xAE;
-        uint32_t c = plain ? (uint32_t)b : next++;
-        if (b == byte)
-            return c;
-    }
-    return 0;
-}
-
-static void make_tokenizer(void)
-{
-    StrBuf json = {0};
-    char path[96];
-    Error e = {""};
-    strbuf_puts(&json,
-                "{\"version\":\"1.0\",\"truncation\":null,\"padding\":null,\"added_tokens\":[{\"id\":256,\"content\":\"<s>\","
-                "\"single_word\":false,\"lstrip\":false,\"rstrip\":false,\"normalized\":false,\"special\":true}],"
-                "\"normalizer\":null,\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":"
-                "false,\"use_regex\":false},\"post_processor\":null,\"decoder\":{\"type\":\"ByteLevel\",\"add_prefix_space\":"
-                "false,\"trim_offsets\":false,\"use_regex\":false},\"model\":{\"type\":\"BPE\",\"dropout\":null,\"unk_token\":"
-                "null,\"continuing_subword_prefix\":null,\"end_of_word_suffix\":null,\"fuse_unk\":false,\"byte_fallback\":"
-                "false,\"ignore_merges\":false,\"vocab\":{");
-    for (int b = 0; b < 256; b++) {
-        char c[4];
-        size_t n = utf8_encode(spelling(b), c);
-        strbuf_json_string(&json, c, n);
-        strbuf_printf(&json, ":%d%s", b, b < 255 ? "," : "");
-    }
-    strbuf_puts(&json, "},\"merges\":[]}}");
-    put_file("tokenizer.json", json.data, json.len, path, sizeof path);
-    strbuf_free(&json);
-    CHECK_MSG(tokenizer_open_file(path, &tokenizer, &e) == STATUS_OK, "%s", e.text);
 }
 
 /* One build; the text is a file NAME of its own. */
@@ -403,7 +365,7 @@ int main(void)
 {
     if (!mkdtemp(folder))
         return 1;
-    make_tokenizer();
+    tokenizer = byte_tokenizer_open(folder);
     if (tokenizer) {
         RUN(rows_without_bos);
         RUN(rows_with_bos);
