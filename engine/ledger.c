@@ -454,6 +454,18 @@ done:
     return status;
 }
 
+int ledger_bytes(const LedgerShape *shape, size_t *bytes, Error *e)
+{
+    Ledger *l = calloc(1, sizeof *l);
+    if (!l)
+        return error_set(e, STATUS_FAILED, "ledger: out of memory");
+    l->fd = l->journal_fd = -1;
+    int status = prepare(l, ".", shape, e);
+    *bytes = l->total_bytes;
+    ledger_close(l);
+    return status;
+}
+
 int ledger_open(const char *dir, const LedgerShape *shape, const LedgerTokens *tokens, Ledger **out, size_t *first_block,
                 Error *e)
 {

@@ -43,6 +43,9 @@ typedef struct LedgerBlock {
     const int32_t *rank, *top1;
 } LedgerBlock;
 
+/* Bytes of the finished file. */
+int ledger_bytes(const LedgerShape *shape, size_t *bytes, Error *e);
+
 /* Creates dir/ledger.safetensors.part (all space reserved at once: a full disk is an error now, not hours later) or reopens it. *first_block: the first
  * block still to be computed (n_blocks when a finished ledger.safetensors with this fingerprint lies there). A journal that
  * is torn at its end is cut at its last whole line. */

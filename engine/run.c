@@ -586,47 +586,103 @@ int run_logits(Run *r, const double *residual, size_t n_rows, double *logits, Er
     return status;
 }
 
-int run_estimate_seconds(Run *r, const TokenBlock *block, double n_blocks, double *seconds, Error *e)
-{
-    const Ops *ops = r->session->ops;
+/* What an estimate times. */
+typedef struct Timing {
+    Run *r;
+    const TokenBlock *block;
     const LayerWeights *weights;
-    View x = residual_view(r, 0, block);
+    int layer;
+    size_t n_lanes, head_rows, order;
+} Timing;
+
+static void layer_round(Timing *t)
+{
+    bool parallel = t->r->session->model->traits.residual == RESIDUAL_PARALLEL;
+    forward_batch(t->r->forward, parallel ? STEP_WHOLE : STEP_ATTN, t->layer, t->weights, t->block, t->r->lanes, t->n_lanes);
+    if (!parallel)
+        forward_batch(t->r->forward, STEP_MLP, t->layer, t->weights, t->block, t->r->lanes, t->n_lanes);
+}
+
+static void head_round(Timing *t)
+{
+    head_tile(t->r, t->order, residual_view(t->r, 0, t->block), 0, t->head_rows);
+}
+
+/* Seconds of one round: the first one warms caches and pages, others follow for a third of a second. */
+static int time_rounds(Timing *t, void (*round)(Timing *t), double *seconds, Error *e)
+{
+    const Ops *ops = t->r->session->ops;
+    double begin = 0, now = 0;
+    int n = -1, status = STATUS_OK;
+    for (; !status && (n < 1 || (now - begin < 0.3 && n < 50)); n++) {
+        if (n == 0)
+            begin = progress_now_s();
+        round(t);
+        status = ops->sync(t->r->ctx, e);
+        now = progress_now_s();
+    }
+    *seconds = n > 0 ? (now - begin) / n : 0;
+    return status;
+}
+
+/* Loading a layer's weights, first from the file as it lies (on disk perhaps), then again from the cache. */
+static int time_loads(Timing *t, double n_loads, double *seconds, Error *e)
+{
+    Run *r = t->r;
+    double took[2] = {0};
+    for (int i = 0; i < 2; i++) {
+        r->slot_layer[r->plans[0].visits[0].slot] = -1;
+        double begin = progress_now_s();
+        int status = ensure_layer(r, &r->plans[0], 0, &t->weights, e);
+        status = status ? status : r->session->ops->sync(r->ctx, e);
+        if (status)
+            return status;
+        took[i] = progress_now_s() - begin;
+    }
+    double n_layers = r->session->model->traits.n_layers, first = n_loads < n_layers ? n_loads : n_layers;
+    *seconds = first * took[0] + (n_loads - first) * took[1];
+    return STATUS_OK;
+}
+
+int run_estimate_seconds(Run *r, const TokenBlock *block, double n_blocks, double n_loads, double *seconds, Error *e)
+{
+    Timing t = {.r = r, .block = block};
+    const PlanVisit *visit = r->plans[0].n_visits ? r->plans[0].visits : NULL;
+    double loads_s = 0, layers_s = 0, lane_flops = 0, heads = head_flops(r, block, n_heads(r)), heads_s = 0;
     int status = ensure_head(r, e);
-    if (!status && r->plans[0].n_visits)
-        status = ensure_layer(r, &r->plans[0], 0, &weights, e);
+    if (!status && visit)
+        status = time_loads(&t, n_loads, &loads_s, e);
     if (status)
         return status;
-    double layers = 0, heads = head_flops(r, block, n_heads(r)), layers_s = 0, heads_s = 0;
-    if (r->plans[0].n_visits) {
-        int layer = r->plans[0].visits[0].layer;
-        ForwardLane lane = {.in = x, .out = x};
-        StepKind half = r->session->model->traits.residual == RESIDUAL_PARALLEL ? STEP_WHOLE : STEP_ATTN;
-        double begin = 0;
-        for (int round = 0; round < 2; round++) { /* the first round warms caches and pages */
+    if (visit) { /* as many orders side by side as fill a tile, each on a buffer of its own */
+        t.layer = visit->layer;
+        size_t most = r->sizes.n_buffers < r->request.n_orders ? r->sizes.n_buffers : r->request.n_orders;
+        size_t widest = (r->sizes.tile_rows + block->n_rows - 1) / block->n_rows;
+        t.n_lanes = widest < most ? widest : most > 0 ? most : 1;
+        for (size_t i = 0; i < t.n_lanes; i++) {
+            View x = residual_view(r, i, block);
             forward_embed(r->forward, block, x);
-            if ((status = ops->sync(r->ctx, e)))
-                return status;
-            begin = progress_now_s();
-            forward_batch(r->forward, half, layer, weights, block, &lane, 1);
-            if (half == STEP_ATTN)
-                forward_batch(r->forward, STEP_MLP, layer, weights, block, &lane, 1);
-            if ((status = ops->sync(r->ctx, e)))
-                return status;
+            r->lanes[i] = (ForwardLane){.in = x, .out = x};
         }
-        layers_s = progress_now_s() - begin;
-        layers = layer_half_flops(r->session->model, STEP_WHOLE, layer, block);
+        lane_flops = layer_half_flops(r->session->model, STEP_WHOLE, t.layer, block) * (double)t.n_lanes;
+        status = time_rounds(&t, layer_round, &layers_s, e);
     }
-    if (!r->request.no_head) {
+    if (!status && !r->request.no_head) {
         size_t n = list_predictions(r, block);
-        n = n < r->sizes.head_rows ? n : r->sizes.head_rows;
-        double begin = progress_now_s();
-        head_tile(r, 0, x, 0, n);
-        heads_s = progress_now_s() - begin;
-        heads_s *= n ? heads / (model_flops_head(r->session->model) * (double)n) : 0;
+        t.head_rows = n < r->sizes.head_rows ? n : r->sizes.head_rows;
+        forward_embed(r->forward, block, residual_view(r, 0, block));
+        double tiles = t.head_rows ? (double)n / (double)t.head_rows : 0, one = 0;
+        if (tiles > 0)
+            status = time_rounds(&t, head_round, &one, e);
+        heads_s = tiles * (double)r->sizes.n_groups * one;
+        t.order = 1;
+        if (!status && tiles > 0 && r->request.n_orders > 1)
+            status = time_rounds(&t, head_round, &one, e);
+        heads_s += tiles * (double)(r->request.n_orders - 1) * one;
     }
-    double all = run_block_flops(r, block) - heads;
-    *seconds = n_blocks * ((layers > 0 ? layers_s * all / layers : 0) + heads_s);
-    return STATUS_OK;
+    double layers = run_block_flops(r, block) - heads;
+    *seconds = loads_s + n_blocks * ((lane_flops > 0 ? layers_s * layers / lane_flops : 0) + heads_s);
+    return status;
 }
 
 void run_count_loads(const Run *r, size_t n_blocks, int64_t *loads, double *bytes_moved)

@@ -102,9 +102,10 @@ int run_logits(Run *r, const double *residual, size_t n_rows, double *logits, Er
 double run_block_flops(const Run *r, const TokenBlock *block);
 double run_block_flops_naive(const Run *r, const TokenBlock *block); /* the same orders one by one */
 
-/* Seconds that n_blocks blocks like this one will take, from timing one layer and one tile of the head on it. Computes for real:
- * a fraction 1 / layer evaluations of a block. */
-int run_estimate_seconds(Run *r, const TokenBlock *block, double n_blocks, double *seconds, Error *e);
+/* Seconds that n_blocks blocks like this one will take with n_loads preparations of a layer's weights, from timing one layer on
+ * as many orders as fill a tile, a tile of the head with and without divergence, and one preparation. Computes for real, about
+ * a second. */
+int run_estimate_seconds(Run *r, const TokenBlock *block, double n_blocks, double n_loads, double *seconds, Error *e);
 
 /* Weight loads and bytes moved from file to slot in an uninterrupted run of n_blocks blocks. */
 void run_count_loads(const Run *r, size_t n_blocks, int64_t *loads, double *bytes_moved);

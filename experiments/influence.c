@@ -98,6 +98,27 @@ static int fail(const InfluenceFile *f, Error *e)
     return error_set(e, STATUS_FAILED, "%s: cannot write or read: %s", f->path, strerror(errno ? errno : ENOSPC));
 }
 
+static int layout(SafetensorsEntry *entries, int n_layers, size_t n_blocks, StrBuf *header, size_t *bytes, Error *e)
+{
+    size_t layers = (size_t)n_layers, angles = n_angles(n_layers);
+    const SafetensorsEntry all[N_ENTRIES] = {
+        [ENTRY_COSINES] = {.name = "cosine_sum", .dtype = DTYPE_F64, .n_dims = 2, .shape = {n_blocks, layers}},
+        [ENTRY_ANGLES] = {.name = "angle_sum", .dtype = DTYPE_F64, .n_dims = 2, .shape = {n_blocks, angles}},
+        [ENTRY_TOKENS] = {.name = "n_tokens", .dtype = DTYPE_I64, .n_dims = 1, .shape = {n_blocks}},
+        [ENTRY_WINDOWS] = {.name = "n_windows", .dtype = DTYPE_I64, .n_dims = 1, .shape = {n_blocks}}};
+    memcpy(entries, all, sizeof all);
+    return safetensors_header(entries, N_ENTRIES, NULL, 0, header, bytes, e);
+}
+
+int influence_file_bytes(int n_layers, size_t n_blocks, size_t *bytes, Error *e)
+{
+    SafetensorsEntry entries[N_ENTRIES];
+    StrBuf header = {0};
+    int status = layout(entries, n_layers, n_blocks, &header, bytes, e);
+    strbuf_free(&header);
+    return status;
+}
+
 int influence_file_open(const char *dir, int n_layers, size_t n_blocks, size_t first_block, InfluenceFile **out, Error *e)
 {
     InfluenceFile *f = calloc(1, sizeof *f);
@@ -111,13 +132,7 @@ int influence_file_open(const char *dir, int n_layers, size_t n_blocks, size_t f
     f->fd = -1;
     f->n_layers = n_layers;
     f->n_blocks = n_blocks;
-    f->entries[ENTRY_COSINES] =
-        (SafetensorsEntry){.name = "cosine_sum", .dtype = DTYPE_F64, .n_dims = 2, .shape = {n_blocks, (size_t)n_layers}};
-    f->entries[ENTRY_ANGLES] =
-        (SafetensorsEntry){.name = "angle_sum", .dtype = DTYPE_F64, .n_dims = 2, .shape = {n_blocks, n_angles(n_layers)}};
-    f->entries[ENTRY_TOKENS] = (SafetensorsEntry){.name = "n_tokens", .dtype = DTYPE_I64, .n_dims = 1, .shape = {n_blocks}};
-    f->entries[ENTRY_WINDOWS] = (SafetensorsEntry){.name = "n_windows", .dtype = DTYPE_I64, .n_dims = 1, .shape = {n_blocks}};
-    int status = safetensors_header(f->entries, N_ENTRIES, NULL, 0, &header, &bytes, e);
+    int status = layout(f->entries, n_layers, n_blocks, &header, &bytes, e);
     if (!status) {
         errno = 0;
         f->fd = open(f->path, O_RDWR | O_CREAT | O_CLOEXEC | (first_block ? 0 : O_TRUNC), 0666);

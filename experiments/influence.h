@@ -42,6 +42,7 @@ void influence_add_token(InfluenceSums *s, int layer, double cosine); /* into co
 void influence_add_angle(InfluenceSums *s, int n, int layer, double cosine); /* into angle_sum; (1, 0) also counts the window */
 
 typedef struct InfluenceFile InfluenceFile;
+int influence_file_bytes(int n_layers, size_t n_blocks, size_t *bytes, Error *e);
 /* Creates dir/influence.safetensors, or reopens it when its shape is the same. first_block 0 always starts it anew. */
 int influence_file_open(const char *dir, int n_layers, size_t n_blocks, size_t first_block, InfluenceFile **out, Error *e);
 int influence_file_write(InfluenceFile *f, size_t block, const InfluenceSums *sums, Error *e); /* fsynced */

@@ -148,35 +148,41 @@ static const char *kind_name(RowKind k)
     return k == ROW_HEADING ? "heading" : k == ROW_BODY ? "body" : "plain";
 }
 
-int results_write_rows(const ResultsInput *in, Error *e)
+int results_rows_text(const ResultsInput *in, StrBuf *out, Error *e)
 {
     const Windows *w = in->windows;
-    StrBuf out = {0};
     for (size_t i = 0; i < w->n_rows; i++) {
         const Row *row = w->text ? NULL : &in->data->rows[i];
-        strbuf_printf(&out, "{\"row\":%zu", i);
+        strbuf_printf(out, "{\"row\":%zu", i);
         if (row)
-            strbuf_printf(&out, ",\"line\":%zu", row->line);
-        strbuf_printf(&out, ",\"kind\":\"%s\"", kind_name(row ? row->kind : ROW_PLAIN));
+            strbuf_printf(out, ",\"line\":%zu", row->line);
+        strbuf_printf(out, ",\"kind\":\"%s\"", kind_name(row ? row->kind : ROW_PLAIN));
         if (row && row->article >= 0)
-            strbuf_printf(&out, ",\"article\":%d", row->article);
+            strbuf_printf(out, ",\"article\":%d", row->article);
         else
-            strbuf_puts(&out, ",\"article\":null");
-        strbuf_printf(&out, ",\"n_tokens\":%u", w->row_tokens[i]);
+            strbuf_puts(out, ",\"article\":null");
+        strbuf_printf(out, ",\"n_tokens\":%u", w->row_tokens[i]);
         if (row && !row->text) {
-            strbuf_puts(&out, ",\"ids\":[");
+            strbuf_puts(out, ",\"ids\":[");
             for (size_t k = 0; k < row->n_ids; k++)
-                strbuf_printf(&out, "%s%d", k ? "," : "", row->ids[k]);
-            strbuf_puts(&out, "]}\n");
+                strbuf_printf(out, "%s%d", k ? "," : "", row->ids[k]);
+            strbuf_puts(out, "]}\n");
         } else {
-            strbuf_puts(&out, ",\"text\":");
-            strbuf_json_string(&out, row ? row->text : w->text, row ? row->len : w->text_len);
-            strbuf_puts(&out, "}\n");
+            strbuf_puts(out, ",\"text\":");
+            strbuf_json_string(out, row ? row->text : w->text, row ? row->len : w->text_len);
+            strbuf_puts(out, "}\n");
         }
     }
+    return out->failed ? error_set(e, STATUS_FAILED, "%s: out of memory for rows", in->dir) : STATUS_OK;
+}
+
+int results_write_rows(const ResultsInput *in, Error *e)
+{
+    StrBuf out = {0};
     char *path = file_join(in->dir, "rows.jsonl");
-    int status = out.failed || !path ? error_set(e, STATUS_FAILED, "%s: out of memory for rows", in->dir)
-                                     : file_write_atomic(path, out.data ? out.data : "", out.len, e);
+    int status = path ? results_rows_text(in, &out, e) : error_set(e, STATUS_FAILED, "%s: out of memory", in->dir);
+    if (!status)
+        status = file_write_atomic(path, out.data ? out.data : "", out.len, e);
     free(path);
     strbuf_free(&out);
     return status;

@@ -78,6 +78,7 @@ typedef struct Results {
 /* rows.jsonl: one object a row, in order: row, line (concat, file: absent), kind ("plain", "heading", "body"), article (null:
  * not known), n_tokens (predicted), text or ids. Written before evaluation; same input, same bytes. */
 int results_write_rows(const ResultsInput *in, Error *e);
+int results_rows_text(const ResultsInput *in, StrBuf *out, Error *e); /* its text alone */
 
 /* Reads the ledger order by order; its pages are dropped behind. The ledger must fit windows and orders. */
 int results_compute(const ResultsInput *in, const LedgerView *ledger, Results *out, Error *e);

@@ -199,11 +199,11 @@ static int evaluate(Sweep *s, Error *e)
     }
     if (!status)
         status = plan_status;
+    ResultsInput in = results_input(s);
     if (!status && state != RUN_DONE && (!s->bench.common->quiet || s->options->dry_run))
-        status = sweep_print_estimate(s, e);
+        status = sweep_print_estimate(s, &in, e);
     if (status || s->options->dry_run)
         return status;
-    ResultsInput in = results_input(s);
     if (state == RUN_DONE && !s->bench.common->quiet)
         fprintf(stderr, "This run is complete already; its tables are written again. --force starts over.\n");
     if (state != RUN_DONE)

@@ -46,8 +46,8 @@ int sweep_open_windows(Sweep *s, WindowProtocol protocol, bool bos, Windows *out
 size_t sweep_n_orders(const Sweep *s); /* rows of the ledger */
 /* Chooses sizes and blocks (those of an earlier run in this folder where there is one) and opens the run of the first stage. */
 int sweep_plan(Sweep *s, Error *e);
-int sweep_print_estimate(Sweep *s, Error *e); /* time, memory and disk, to stderr */
-int sweep_run(Sweep *s, Error *e);            /* all blocks that are still to be done, to the finished ledger */
+int sweep_print_estimate(Sweep *s, const ResultsInput *in, Error *e); /* time, memory and disk, to stderr */
+int sweep_run(Sweep *s, Error *e); /* all blocks that are still to be done, to the finished ledger */
 void sweep_stamp_timing(Sweep *s);
 void sweep_close(Sweep *s);
 

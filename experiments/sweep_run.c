@@ -176,16 +176,21 @@ static bool should_stop(void *user)
     return workbench_stopped(&((Loop *)user)->sweep->bench);
 }
 
-static int open_ledger(Sweep *s, Error *e)
+static LedgerShape ledger_shape(const Sweep *s)
 {
-    const Windows *w = &s->windows;
-    LedgerShape shape = {.n_orders = sweep_n_orders(s),
-                         .n_tokens = w->n_tokens,
+    return (LedgerShape){.n_orders = sweep_n_orders(s),
+                         .n_tokens = s->windows.n_tokens,
                          .nll_dtype = s->bench.session.ops->logit_dtype == DTYPE_F64 ? DTYPE_F64 : DTYPE_F32,
                          .n_blocks = s->blocks.n_blocks,
                          .block_tokens = s->blocks.n_tokens,
                          .n_stages = s->n_stages,
                          .fingerprint = run_record_fingerprint(s->record)};
+}
+
+static int open_ledger(Sweep *s, Error *e)
+{
+    const Windows *w = &s->windows;
+    LedgerShape shape = ledger_shape(s);
     LedgerTokens tokens = {.token_id = w->token_id,
                            .row = w->row,
                            .window = w->window,
@@ -333,16 +338,37 @@ void sweep_stamp_timing(Sweep *s)
     run_record_time(s->record, "peak_resident_bytes", (double)host_peak_resident());
 }
 
-int sweep_print_estimate(Sweep *s, Error *e)
+/* Bytes of ledger, influence and rows, exactly; what tables and figures add is some hundred kilobytes. */
+static int count_disk(const Sweep *s, const ResultsInput *in, double *bytes, Error *e)
 {
-    double mib = 1024.0 * 1024.0, n = (double)s->windows.n_tokens, seconds = 0;
+    LedgerShape shape = ledger_shape(s);
+    StrBuf rows = {0};
+    size_t ledger = 0, influence = 0;
+    int status = ledger_bytes(&shape, &ledger, e);
+    if (!status)
+        status = influence_file_bytes(s->bench.model.traits.n_layers, s->blocks.n_blocks, &influence, e);
+    if (!status)
+        status = results_rows_text(in, &rows, e);
+    *bytes = (double)ledger + (double)influence + (double)rows.len;
+    strbuf_free(&rows);
+    return status;
+}
+
+int sweep_print_estimate(Sweep *s, const ResultsInput *in, Error *e)
+{
+    double mib = 1024.0 * 1024.0, seconds = 0, disk = 0, moved;
     char left[48];
+    int64_t loads;
     size_t *starts = malloc((s->blocks.max_windows + 1) * sizeof *starts);
     if (!starts)
         return error_set(e, STATUS_FAILED, "sweep: out of memory");
     TokenBlock block = block_at(s, 0, starts);
-    int status = run_estimate_seconds(s->run, &block, s->flops_total / run_block_flops(s->run, &block), &seconds, e);
+    run_count_loads(s->run, s->blocks.n_blocks, &loads, &moved);
+    double n_blocks = s->flops_total / run_block_flops(s->run, &block), n_loads = (double)loads * (double)s->n_stages;
+    int status = run_estimate_seconds(s->run, &block, n_blocks, n_loads, &seconds, e);
     free(starts);
+    if (!status)
+        status = count_disk(s, in, &disk, e);
     if (status)
         return status;
     progress_format_time(seconds, left, sizeof left);
@@ -350,9 +376,10 @@ int sweep_print_estimate(Sweep *s, Error *e)
             "%s: %d layers; %zu orders, %zu tokens in %zu windows; %lld layer evaluations a block where a loop does %lld\n",
             s->bench.path.name, s->bench.model.traits.n_layers, sweep_n_orders(s), s->windows.n_tokens, s->windows.n_windows,
             (long long)s->counters.layer_evaluations, (long long)s->counters.naive_layer_evaluations);
-    fprintf(stderr, "estimated: %s, memory %.0f MiB (of %.0f allowed), disk %.1f MiB in %s; device %s, %d threads, %s %s\n",
-            left, (double)s->sizes.total_bytes / mib, (double)s->bench.session.memory_bytes / mib,
-            ((double)sweep_n_orders(s) * 20 + 32) * n / mib, s->dir.data, s->bench.device, pool_threads(s->bench.session.pool),
-            s->bench.numerics, s->bench.dtype);
+    fprintf(stderr,
+            "estimated: %s, memory %.0f MiB (of %.0f allowed), disk %.1f MiB (%.0f bytes and the tables) in %s; device %s, "
+            "%d threads, %s %s\n",
+            left, (double)s->sizes.total_bytes / mib, (double)s->bench.session.memory_bytes / mib, disk / mib, disk,
+            s->dir.data, s->bench.device, pool_threads(s->bench.session.pool), s->bench.numerics, s->bench.dtype);
     return STATUS_OK;
 }
