@@ -234,9 +234,13 @@ static int sweep_story(Sweep *s, Error *e)
     int status = check_options(o, s, e);
     if (!status)
         status = workbench_open(&o->common, TOKENIZER_IF_THERE, &s->bench, e);
+    bool all = strcmp(or_default(o->protocol, "rows"), "all") == 0;
+    DatasetOptions data = {.type = o->dataset_type, .path = o->dataset_path, .split = s->split};
+    if (!status && !all && s->window_protocol == WINDOW_ROWS)
+        data.max_rows = (size_t)s->max_samples;
     if (!status)
-        status = dataset_open(o->dataset_type, o->dataset_path, s->split, &s->data, e);
-    if (!status && strcmp(s->protocol, "all") == 0)
+        status = dataset_open_with(&data, &s->data, e);
+    if (!status && all)
         return sweep_all_protocols(s, e);
     if (!status)
         status = sweep_open_windows(s, s->window_protocol, s->bench.bos, &s->windows, e);

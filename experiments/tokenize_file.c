@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "engine/base/file.h"
-#include "engine/base/json.h"
 #include "experiments/workbench.h"
+#include "loaders/dataset.h"
 
 enum { FLUSH_BYTES = 1 << 20 };
 
@@ -65,43 +65,29 @@ static int encode_one(const StrataTokenizeOptions *o, const Tokenizer *t, const 
     return flush(out, o->common.out, FLUSH_BYTES, e);
 }
 
-/* One line of a .jsonl: an object with "text"; other fields are not looked at. */
-static int encode_line(const StrataTokenizeOptions *o, const Tokenizer *t, const char *line, size_t len, size_t number,
-                       TokenList *list, StrBuf *out, Error *e)
+/* Of a row only "text" is read. */
+static int encode_rows(const StrataTokenizeOptions *o, const Tokenizer *t, TokenList *list, StrBuf *out, Error *e)
 {
-    Arena arena = {0};
-    const JsonValue *row;
-    char what[64];
-    snprintf(what, sizeof what, "line %zu", number);
-    int status = json_parse(line, len, what, &arena, &row, e);
-    const JsonValue *text = status ? NULL : json_get(row, "text");
-    if (!status && (!text || text->kind != JSON_STRING))
-        status = error_set(e, STATUS_FAILED, "line %zu: expected an object with a string \"text\"", number);
-    if (!status)
-        status = encode_one(o, t, text->string, text->len, list, out, e);
-    arena_free(&arena);
+    DatasetOptions options = {.path = o->file, .text_only = true, .jsonl = true};
+    Dataset data;
+    int status = dataset_open_with(&options, &data, e);
+    for (size_t i = 0; !status && i < data.n_rows; i++) {
+        status = encode_one(o, t, data.rows[i].text, data.rows[i].len, list, out, e);
+        if (status)
+            error_prefix(e, status, "%s: line %zu", o->file, data.rows[i].line);
+    }
+    dataset_close(&data);
     return status;
 }
 
 static int encode_file(const StrataTokenizeOptions *o, const Tokenizer *t, TokenList *list, StrBuf *out, Error *e)
 {
+    if (o->jsonl)
+        return encode_rows(o, t, list, out, e);
     StrBuf file = {0};
     int status = file_read(o->file, (size_t)1 << 34, &file, e);
-    const char *data = file.data ? file.data : "";
-    if (!status && !o->jsonl)
-        status = encode_one(o, t, data, file.len, list, out, e);
-    size_t number = 0;
-    for (size_t at = 0; !status && o->jsonl && at < file.len;) {
-        const char *end = memchr(data + at, '\n', file.len - at);
-        size_t len = end ? (size_t)(end - data) - at : file.len - at;
-        size_t blank = 0;
-        while (blank < len && strchr(" \t\r", data[at + blank]) && data[at + blank])
-            blank++;
-        number++;
-        if (blank < len)
-            status = encode_line(o, t, data + at, len, number, list, out, e);
-        at += len + 1;
-    }
+    if (!status)
+        status = encode_one(o, t, file.data ? file.data : "", file.len, list, out, e);
     if (status)
         error_prefix(e, status, "%s", o->file);
     strbuf_free(&file);

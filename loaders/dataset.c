@@ -37,6 +37,8 @@ static bool is_blank(const char *s, size_t len)
     return true;
 }
 
+#define SNIFFED_BYTES ((size_t)16 << 20)
+
 /* One line after another; the terminator "\n" or "\r\n" is not part of the line. */
 typedef struct LineReader {
     const char *at, *end;
@@ -111,7 +113,7 @@ static int read_text_rows(Dataset *d, bool sniff_wikitext, size_t max_rows, Erro
     const char *line = NULL;
     size_t len = 0, cap = 0;
     bool has_blank_lines = false;
-    while (line_next(&r, &line, &len)) {
+    while ((size_t)(r.at - d->bytes) < SNIFFED_BYTES && line_next(&r, &line, &len)) {
         has_blank_lines = has_blank_lines || is_blank(line, len);
         d->is_wikitext = d->is_wikitext || (sniff_wikitext && is_wikitext_title(line, len));
     }
@@ -214,10 +216,21 @@ static int read_jsonl_rows(Dataset *d, bool text_only, size_t max_rows, Error *e
     return STATUS_OK;
 }
 
-static int check_utf8(const Dataset *d, Error *e)
+/* Bytes up to the end of the max_rows-th line that is not blank. */
+static size_t prefix_bytes(const Dataset *d, size_t max_rows)
+{
+    LineReader r = lines_of(d);
+    const char *line = NULL;
+    size_t len = 0, n = 0;
+    while (n < max_rows && line_next(&r, &line, &len))
+        n += !is_blank(line, len);
+    return (size_t)(r.at - d->bytes);
+}
+
+static int check_utf8(const Dataset *d, size_t n_bytes, Error *e)
 {
     size_t bad = 0;
-    if (utf8_valid(d->bytes, d->n_bytes, &bad))
+    if (utf8_valid(d->bytes, n_bytes, &bad))
         return STATUS_OK;
     LineReader r = lines_of(d);
     const char *line = NULL;
@@ -323,7 +336,7 @@ static int open_into(const DatasetOptions *o, Dataset *d, Error *e)
         stem_of(d->path, d->name, sizeof d->name);
 
     DatasetBytes file = {0};
-    int status = dataset_unpack(d->path, &file, e);
+    int status = dataset_unpack(d->path, o->jsonl ? DATASET_FORMAT_JSONL : DATASET_FORMAT_NONE, &file, e);
     if (status)
         return status;
     d->owned = file.data;
@@ -331,20 +344,22 @@ static int open_into(const DatasetOptions *o, Dataset *d, Error *e)
     d->owned_is_map = file.is_map;
     d->bytes = file.data ? file.data : "";
     d->n_bytes = file.size_bytes;
-    Sha256 sha;
-    sha256_begin(&sha);
-    sha256_update(&sha, d->bytes, d->n_bytes);
-    sha256_end(&sha, d->sha256);
+    if (!o->max_rows) {
+        Sha256 sha;
+        sha256_begin(&sha);
+        sha256_update(&sha, d->bytes, d->n_bytes);
+        sha256_end(&sha, d->sha256);
+    }
     if (d->n_bytes >= 3 && memcmp(d->bytes, "\xef\xbb\xbf", 3) == 0) {
         d->bytes += 3;
         d->n_bytes -= 3;
     }
     d->is_jsonl = file.format == DATASET_FORMAT_JSONL;
     d->is_wikitext = !d->is_jsonl && o->type && strncmp(o->type, "wiki-text-", 10) == 0;
-    status = check_utf8(d, e);
+    size_t max_rows = o->max_rows ? o->max_rows : SIZE_MAX;
+    status = check_utf8(d, o->max_rows ? prefix_bytes(d, max_rows) : d->n_bytes, e);
     if (status)
         return status;
-    size_t max_rows = o->max_rows ? o->max_rows : SIZE_MAX;
     status = d->is_jsonl ? read_jsonl_rows(d, o->text_only, max_rows, e) : read_text_rows(d, !o->type, max_rows, e);
     if (status)
         return status;

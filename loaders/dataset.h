@@ -30,7 +30,8 @@ typedef struct Row {
 typedef struct Dataset {
     char name[64]; /* "wiki-text-2", or the file's stem */
     char *path;
-    char sha256[65];   /* of the uncompressed bytes, a byte order mark included: what sha256sum says of the unpacked file */
+    char sha256[65]; /* of the uncompressed bytes, a byte order mark included: what sha256sum says of the unpacked file; "" with
+                          max_rows */
     const char *bytes; /* the whole uncompressed file after its byte order mark: protocol `file` reads it as one piece */
     size_t n_bytes;
     bool is_wikitext, is_jsonl;
@@ -47,18 +48,20 @@ extern const char *const dataset_names[]; /* NULL-terminated: wiki-text-2, wiki-
 
 /* type may be NULL when path is given; path NULL: $STRATA_DATA/NAME/SPLIT.*, then datasets/NAME/SPLIT.*. A missing data set is
  * STATUS_USAGE and names `strata pull`; an empty one is an error. WikiText's ` = Title = ` lines (exactly one `=` a side) begin
- * an article; all ` = ... = ` lines are headings. WikiText is recognised by type (wiki-text-*), or by such lines in a .txt.
+ * an article; all ` = ... = ` lines are headings. WikiText is recognised by type (wiki-text-*), or by such lines in a .txt's
+ * first 16 MiB (that part also tells whether it has blank lines), so that max_rows changes nothing about the rows it keeps.
  * A heading stands alone: in a file that has blank lines at all, a line like ` = 1 henry and capacitance C = ` next to a line of
  * prose is the tail of a formula (WikiText-2's test split has two, and 60 articles). */
 int dataset_open(const char *type, const char *path, const char *split, Dataset *out, Error *e);
 
-/* The same, with choices. max_rows: stop after so many rows (0: all), so that a corpus of millions of lines costs no memory
- * for rows nobody asked for (the whole file is still checked for UTF-8 and hashed). text_only: of a .jsonl row only the field
- * "text" is read, "ids" beside it is ignored (`strata tokenize`); else a row with both is an error. */
+/* The same, with choices. max_rows: stop after so many rows (0: all): of a corpus of millions of lines no more is read than these
+ * rows need and what tells WikiText (below); sha256 is left empty. text_only: of a .jsonl row only the field "text" is read, "ids"
+ * beside it is ignored (`strata tokenize`); else a row with both is an error. */
 typedef struct DatasetOptions {
     const char *type, *path, *split; /* split NULL: "test" */
     size_t max_rows;
     bool text_only;
+    bool jsonl; /* the file is .jsonl, whatever its name */
 } DatasetOptions;
 int dataset_open_with(const DatasetOptions *options, Dataset *out, Error *e);
 void dataset_close(Dataset *d); /* accepts zeroed and half-built */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 
 #include <zlib.h>
 
@@ -236,14 +237,24 @@ static int unpack_zip(const char *path, const unsigned char *data, size_t size, 
     return STATUS_OK;
 }
 
-int dataset_unpack(const char *path, DatasetBytes *out, Error *e)
+int dataset_unpack(const char *path, DatasetFormat format, DatasetBytes *out, Error *e)
 {
     *out = (DatasetBytes){0};
     size_t len = strlen(path);
     bool is_zip = ends_with(path, len, ".zip");
-    DatasetFormat format = dataset_format(path);
+    if (format == DATASET_FORMAT_NONE)
+        format = dataset_format(path);
     if (!is_zip && format == DATASET_FORMAT_NONE)
         return error_set(e, STATUS_USAGE, "%s: expected a data file .txt, .jsonl, .txt.gz, .jsonl.gz or .zip", path);
+    struct stat st;
+    if (stat(path, &st) == 0 && S_ISFIFO(st.st_mode)) {
+        StrBuf text = {0};
+        int status = file_read(path, DATASET_MAX_BYTES, &text, e);
+        if (status)
+            strbuf_free(&text);
+        *out = (DatasetBytes){text.data, text.len, false, format};
+        return status;
+    }
     FileMap map = {0};
     int status = file_map(path, &map, e);
     if (status)

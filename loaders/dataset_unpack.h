@@ -27,7 +27,8 @@ typedef struct DatasetBytes {
     DatasetFormat format;
 } DatasetBytes;
 
-int dataset_unpack(const char *path, DatasetBytes *out, Error *e);
+/* format NONE: what the name stands for; else the file has this one whatever its name. A pipe is read to its end. */
+int dataset_unpack(const char *path, DatasetFormat format, DatasetBytes *out, Error *e);
 void dataset_unpack_free(DatasetBytes *b);
 
 #endif

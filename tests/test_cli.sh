@@ -68,6 +68,12 @@ works 'help' "$STRATA" help
 works 'next' "$STRATA" next --model_name $MODEL --text "The captain" --order 0-4,6-11 --json
 works 'trace' "$STRATA" trace --model_name $MODEL --text "The captain" --output "$tmp/t.safetensors"
 works 'inspect' "$STRATA" inspect --model_name $MODEL --json
+printf '{"text":"a b"}\n\n{"ids":[1],"text":"c"}\n' >"$tmp/rows.jsonl"
+works 'tokenize' "$STRATA" tokenize --model_name $MODEL --file "$tmp/rows.jsonl" --jsonl --json
+[ "$(grep -c '^{"ids":\[.*"pieces":.*"spans":' "$tmp/out")" = 2 ] && ok || bad 'two rows of tokens'
+cp "$tmp/out" "$tmp/tokens"
+"$STRATA" tokenize --model_name $MODEL --file <(cat "$tmp/rows.jsonl") --jsonl --json >"$tmp/out" 2>"$tmp/err"
+cmp -s "$tmp/out" "$tmp/tokens" && ok || bad 'rows from a pipe'
 works 'every protocol' "$STRATA" sweep --model_name $MODEL --dataset_path "$TEXT" --max_samples 3 --context 64 --protocol all --output_dir "$tmp/p"
 
 # An uninterrupted sweep, and one killed again and again: identical ledgers and results.

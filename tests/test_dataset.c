@@ -225,6 +225,19 @@ static void test_options(void)
     CHECK_STR(d.name, "wiki-text-2");
     dataset_close(&d);
     dataset_close(&d); /* a closed one may be closed again */
+    path = temp_puts("prefix.txt", "\n = Title = \n\n one\ntwo\n bad \xff\n");
+    o = (DatasetOptions){.path = path, .max_rows = 3};
+    CHECK_MSG(dataset_open_with(&o, &d, &e) == 0, "%s", e.text); /* what was not asked for is not looked at */
+    CHECK(d.n_rows == 3 && d.is_wikitext && d.rows[0].kind == ROW_HEADING && d.rows[2].line == 5 && !d.sha256[0]);
+    dataset_close(&d);
+    o.max_rows = 4;
+    CHECK(dataset_open_with(&o, &d, &e) == 1 && strstr(e.text, "line 6"));
+    path = temp_puts("rows.json", "{\"text\": \"x\"}\n");
+    o = (DatasetOptions){.path = path};
+    CHECK(dataset_open_with(&o, &d, &e) == 2);
+    o.jsonl = true;
+    CHECK(dataset_open_with(&o, &d, &e) == 0 && d.n_rows == 1 && d.rows[0].len == 1);
+    dataset_close(&d);
 }
 
 int main(void)
