@@ -7,47 +7,8 @@
 
 #include "engine/base/file.h"
 #include "experiments/figure.h"
+#include "experiments/layer_axis.h"
 #include "experiments/table.h"
-
-/* What the axis of layers is called, by the experiment's name up to its colon. */
-typedef struct AxisLabel {
-    const char *experiment, *label;
-} AxisLabel;
-static const AxisLabel axis_labels[] = {{"removal", "removed layer"},
-                                        {"exchange", "exchanged layers i, i + 1 (at i + 1/2)"},
-                                        {"block", "middle of the removed block (layer)"},
-                                        {"replace", "replaced layer"},
-                                        {"repeat", "repeated layer"},
-                                        {"attn-removal", "layer whose attention is removed"},
-                                        {"mlp-removal", "layer whose MLP is removed"},
-                                        {"parallel", "middle of the parallel group (layer)"}};
-
-static const char *axis_label(const char *experiment)
-{
-    size_t len = strcspn(experiment, ":");
-    for (size_t i = 0; i < sizeof axis_labels / sizeof *axis_labels; i++)
-        if (strlen(axis_labels[i].experiment) == len && memcmp(axis_labels[i].experiment, experiment, len) == 0)
-            return axis_labels[i].label;
-    return NULL;
-}
-
-/* Mean of the whole numbers in a name, the first one alone with first_only; NaN without any. */
-static double position_of(const char *name, bool first_only)
-{
-    double sum = 0;
-    int n = 0;
-    for (const char *s = name; *s && !(first_only && n);) {
-        if (*s < '0' || *s > '9') {
-            s++;
-            continue;
-        }
-        char *end;
-        sum += strtod(s, &end);
-        n++;
-        s = end;
-    }
-    return n ? sum / n : NAN;
-}
 
 typedef struct Points {
     double *x, *y, *lo, *hi; /* [n], one block of memory at x */
@@ -91,7 +52,6 @@ static int write_csv(const ResultsInput *in, const Results *r, bool has_axis, co
 {
     static const char *const headers[] = {
         "order", "position", "delta_nll", "ci95_lo", "ci95_hi", "ci95_simultaneous_lo", "ci95_simultaneous_hi"};
-    bool first_only = strcmp(in->experiment, "replace") == 0;
     Table t;
     StrBuf csv = {0};
     table_begin(&t, headers, sizeof headers / sizeof *headers);
@@ -99,7 +59,7 @@ static int write_csv(const ResultsInput *in, const Results *r, bool has_axis, co
         const char *name = in->orders->orders[i].name;
         const OrderResult *o = &r->orders[i];
         table_text(&t, name);
-        table_number(&t, has_axis ? position_of(name, first_only) : (double)(i - 1), -1);
+        table_number(&t, has_axis ? layer_axis_place(in->experiment, name) : (double)(i - 1), -1);
         table_number(&t, o->delta_nll, -1);
         table_number(&t, o->ci95[0], -1);
         table_number(&t, o->ci95[1], -1);
@@ -164,7 +124,7 @@ int sweep_figure_write(const ResultsInput *in, const Results *r, Error *e)
 {
     if (r->n_orders < 2)
         return STATUS_OK;
-    const char *label = axis_label(in->experiment);
+    const char *label = layer_axis_label(in->experiment);
     bool is_replace = strcmp(in->experiment, "replace") == 0;
     Points points[2] = {{0}, {0}};
     StrBuf title = {0};
@@ -181,9 +141,9 @@ int sweep_figure_write(const ResultsInput *in, const Results *r, Error *e)
         goto done;
     for (size_t i = 1; i < r->n_orders; i++) {
         const char *name = in->orders->orders[i].name;
-        double x = position_of(name, is_replace);
+        double x = layer_axis_place(in->experiment, name);
         const char *by = strstr(name, "_by_");
-        points_add(&points[is_replace && by && position_of(by, true) > x], x, name, &r->orders[i]);
+        points_add(&points[is_replace && by && layer_axis_place(in->experiment, by) > x], x, name, &r->orders[i]);
     }
     const char *band = r->has_intervals ? "change of loss, pointwise 95 % interval" : NULL;
     FigureSeries series[2] = {series_of(&points[0], is_replace ? "by the layer before" : band, label != NULL),

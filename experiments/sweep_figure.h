@@ -1,8 +1,8 @@
 /* sweep_figure.h: Study A's figure, figures/layers.svg, .png, .pdf and layers.csv in the result folder: the change of loss (nats per
  * token, variant minus intact) over layers with its pointwise 95 % band.
  *
- * Where a variant stands on the axis is the mean of the layer indices in its name: removal_12 at 12, exchange_12_13 at 12.5,
- * block_4_7 at 5.5. `replace` has one line for the layer before and one for the layer after. Experiments without such an axis
+ * Where a variant stands on the axis is layer_axis.h's business.
+ * `replace` has one line for the layer before and one for the layer after. Experiments without such an axis
  * (reverse, shuffle, orders of the user's own) become bars named by order, at most SWEEP_FIGURE_BARS of them. The loss axis is
  * symmetric-logarithmic where a few layers outweigh all others by far (figure.h, AUTO). */
 #ifndef STRATA_EXPERIMENTS_SWEEP_FIGURE_H
