@@ -23,6 +23,7 @@ typedef struct Layout {
     double title_height, legend_height;
     bool turned; /* category names stand upright */
     size_t names_every;
+    bool is_panel, has_x_texts, has_y_texts; /* one of several: axis labels stand outside, tick labels at the edge */
     double *scratch;
 } Layout;
 
@@ -221,8 +222,9 @@ static void draw_axes(FigureCanvas *c, const Layout *l)
         double y = py(l, l->y.ticks[i].value);
         const double tick[] = {a->x - FIGURE_TICK_LENGTH, y, a->x, y};
         figure_line(c, tick, 2, &figure_axis_pen);
-        figure_text(c, a->x - FIGURE_TICK_LENGTH - 1.5, y + FIGURE_TICK_TEXT * 0.36, l->y.ticks[i].text, FIGURE_TICK_TEXT,
-                    FIGURE_END, 0, false);
+        if (!l->is_panel || l->has_y_texts)
+            figure_text(c, a->x - FIGURE_TICK_LENGTH - 1.5, y + FIGURE_TICK_TEXT * 0.36, l->y.ticks[i].text, FIGURE_TICK_TEXT,
+                        FIGURE_END, 0, false);
     }
     const FigureAxis *x = &l->plot->x;
     size_t n = x->names ? x->n_names : l->x.n_ticks;
@@ -231,24 +233,24 @@ static void draw_axes(FigureCanvas *c, const Layout *l)
         const double tick[] = {at, bottom, at, below};
         figure_line(c, tick, 2, &figure_axis_pen);
         const char *text = x->names ? x->names[i] : l->x.ticks[i].text;
+        if (l->is_panel && !l->has_x_texts)
+            continue;
         if (l->turned)
             figure_text(c, at + FIGURE_TICK_TEXT * 0.36, below + 2, text, FIGURE_TICK_TEXT, FIGURE_END, 90, false);
         else
             figure_text(c, at, below + FIGURE_TICK_TEXT + 0.5, text, FIGURE_TICK_TEXT, FIGURE_MIDDLE, 0, false);
     }
-    if (x->label)
+    if (x->label && !l->is_panel)
         figure_text(c, a->x + a->w / 2, l->height - FIGURE_EDGE - 1.5, x->label, FIGURE_TEXT, FIGURE_MIDDLE, 0, false);
-    if (l->plot->y.label)
+    if (l->plot->y.label && !l->is_panel)
         figure_text(c, FIGURE_EDGE + FIGURE_TEXT * 0.8, a->y + a->h / 2, l->plot->y.label, FIGURE_TEXT, FIGURE_MIDDLE, 90,
                     false);
 }
 
-static void draw_plot(FigureCanvas *c, const void *what)
+/* What lies inside the axes, and the axes. */
+static void draw_inside(FigureCanvas *c, const Layout *l)
 {
-    const Layout *l = what;
     const FigureBox *a = &l->area;
-    figure_title(c, l->plot->title, FIGURE_EDGE, FIGURE_EDGE, l->width - 2 * FIGURE_EDGE);
-    lay_legend(c, l, a->x, FIGURE_EDGE + l->title_height, l->width - FIGURE_EDGE - a->x);
     if (l->plot->zero_line && l->y.scale != FIGURE_SCALE_LOG) {
         const double line[] = {a->x, py(l, 0), a->x + a->w, py(l, 0)};
         figure_line(c, line, 2, &figure_thin_pen);
@@ -264,6 +266,14 @@ static void draw_plot(FigureCanvas *c, const void *what)
             draw_points(c, l, s);
     }
     draw_axes(c, l);
+}
+
+static void draw_plot(FigureCanvas *c, const void *what)
+{
+    const Layout *l = what;
+    figure_title(c, l->plot->title, FIGURE_EDGE, FIGURE_EDGE, l->width - 2 * FIGURE_EDGE);
+    lay_legend(c, l, l->area.x, FIGURE_EDGE + l->title_height, l->width - FIGURE_EDGE - l->area.x);
+    draw_inside(c, l);
 }
 
 static void collect(const FigurePlot *p, double *x, double *y, size_t *n_y)
@@ -338,5 +348,99 @@ int figure_write_plot(const FigurePlot *plot, const char *stem, Error *e)
                                                 : error_set(e, STATUS_FAILED, "%s: %.0f x %.0f mm leave no room for the plot",
                                                             stem, l.width / FIGURE_MM, l.height / FIGURE_MM);
     free(memory);
+    return status;
+}
+
+/* ---- panels ---- */
+
+typedef struct Grid {
+    const FigurePanels *p;
+    Layout *layouts; /* [n_plots] */
+    size_t n_cols, n_rows;
+    double width, height, title_height, legend_height, legend_x;
+} Grid;
+
+static void draw_grid(FigureCanvas *c, const void *what)
+{
+    const Grid *g = what;
+    const FigurePlot *first = &g->p->plots[0];
+    double top = FIGURE_EDGE + g->title_height + g->legend_height, middle = (top + g->height) / 2;
+    figure_title(c, g->p->title, FIGURE_EDGE, FIGURE_EDGE, g->width - 2 * FIGURE_EDGE);
+    lay_legend(c, &g->layouts[0], g->legend_x, FIGURE_EDGE + g->title_height, g->width - FIGURE_EDGE - g->legend_x);
+    for (size_t i = 0; i < g->p->n_plots; i++) {
+        const Layout *l = &g->layouts[i];
+        draw_inside(c, l);
+        if (l->plot->title)
+            figure_text(c, l->area.x + 2, l->area.y - 2.5, l->plot->title, FIGURE_TEXT, FIGURE_START, 0, true);
+    }
+    if (first->x.label)
+        figure_text(c, (g->legend_x + g->width) / 2, g->height - FIGURE_EDGE - 1.5, first->x.label, FIGURE_TEXT, FIGURE_MIDDLE,
+                    0, false);
+    if (first->y.label)
+        figure_upright(c, FIGURE_EDGE + FIGURE_TEXT * 0.8, middle, first->y.label, g->height);
+}
+
+/* One range for all panels, so that heights can be compared across them. */
+static void lay_grid(Grid *g, double *x, size_t n_x, double *y, size_t n_y, double panel_height)
+{
+    const FigurePlot *first = &g->p->plots[0];
+    double axis_text = 0, heading = FIGURE_TEXT + 6, below = FIGURE_TICK_LENGTH + FIGURE_TICK_TEXT + 2;
+    FigureRange x_range, y_range;
+    g->title_height = g->p->title ? figure_title(NULL, g->p->title, 0, 0, g->width - 2 * FIGURE_EDGE) + 2 : 0;
+    figure_range(&y_range, first->y.scale, first->y.integers, first->zero_line, y, n_y, (int)fmax(panel_height / 14, 3));
+    for (size_t i = 0; i < y_range.n_ticks; i++)
+        axis_text = fmax(axis_text, figure_text_width(y_range.ticks[i].text, FIGURE_TICK_TEXT, false));
+    g->legend_x = FIGURE_EDGE + (first->y.label ? FIGURE_TEXT + 3 : 0) + axis_text + FIGURE_TICK_LENGTH + 2;
+    g->legend_height = lay_legend(NULL, &g->layouts[0], 0, 0, g->width - FIGURE_EDGE - g->legend_x);
+    const double gap = 7;
+    double w = (g->width - FIGURE_EDGE - 3 - g->legend_x - gap * (double)(g->n_cols - 1)) / (double)g->n_cols;
+    double top = FIGURE_EDGE + g->title_height + g->legend_height, pitch = heading + panel_height;
+    figure_range(&x_range, first->x.scale, first->x.integers, false, x, n_x, (int)fmax(w / 22, 2));
+    for (size_t i = 0; i < g->p->n_plots; i++) {
+        Layout *l = &g->layouts[i];
+        size_t row = i / g->n_cols, col = i % g->n_cols;
+        l->is_panel = true;
+        l->has_y_texts = col == 0;
+        l->has_x_texts = i + g->n_cols >= g->p->n_plots;
+        l->x = x_range;
+        l->y = y_range;
+        l->area = (FigureBox){g->legend_x + (double)col * (w + gap), top + heading + (double)row * pitch, w, panel_height};
+    }
+    g->height = top + (double)g->n_rows * pitch + below + (first->x.label ? FIGURE_TEXT + 5 : 0) + FIGURE_EDGE;
+}
+
+int figure_write_panels(const FigurePanels *p, const char *stem, Error *e)
+{
+    size_t n = 0, n_y = 0, at = 0;
+    double height;
+    for (size_t i = 0; i < p->n_plots; i++)
+        for (size_t s = 0; s < p->plots[i].n_series; s++)
+            n += p->plots[i].series[s].n; /* arrays in memory: no overflow */
+    if (n == 0)
+        return error_set(e, STATUS_FAILED, "%s: a figure without points", stem);
+    Grid g = {.p = p, .n_cols = p->n_cols ? p->n_cols : 4};
+    double *memory = calloc(n, 9 * sizeof *memory);
+    g.layouts = calloc(p->n_plots, sizeof *g.layouts);
+    int status = memory && g.layouts ? STATUS_OK : error_set(e, STATUS_FAILED, "%s: no memory for %zu points", stem, n);
+    if (status)
+        goto done;
+    g.n_cols = g.n_cols < p->n_plots ? g.n_cols : p->n_plots;
+    g.n_rows = (p->n_plots + g.n_cols - 1) / g.n_cols;
+    figure_size(p->width_mm, 0, &g.width, &height);
+    for (size_t i = 0; i < p->n_plots; i++) {
+        size_t more = 0;
+        g.layouts[i] = (Layout){.plot = &p->plots[i], .scratch = memory + 4 * n};
+        collect(&p->plots[i], memory + at, memory + n + n_y, &more);
+        for (size_t s = 0; s < p->plots[i].n_series; s++)
+            at += p->plots[i].series[s].n;
+        n_y += more;
+    }
+    lay_grid(&g, memory, n, memory + n, n_y, (p->panel_mm > 0 ? p->panel_mm : 22) * FIGURE_MM);
+    status = g.layouts[0].area.w > 20 ? figure_canvas_write(stem, g.width, g.height, draw_grid, &g, e)
+                                      : error_set(e, STATUS_FAILED, "%s: %.0f mm leave no room for %zu columns of panels", stem,
+                                                  g.width / FIGURE_MM, g.n_cols);
+done:
+    free(memory);
+    free(g.layouts);
     return status;
 }

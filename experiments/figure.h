@@ -63,7 +63,17 @@ typedef struct FigureHeatmap {
     double width_mm, height_mm;
 } FigureHeatmap;
 
+/* Small plots of one kind side by side, row after row, with one legend (the first plot's labels) and the same axes: labels and scales
+ * are the first plot's; titles stand above the panels. Not for categories. */
+typedef struct FigurePanels {
+    const char *title;
+    const FigurePlot *plots;
+    size_t n_plots, n_cols;    /* 0: 4 */
+    double width_mm, panel_mm; /* panel_mm: height of one; 0: 22 */
+} FigurePanels;
+
 int figure_write_plot(const FigurePlot *plot, const char *stem, Error *e);
+int figure_write_panels(const FigurePanels *panels, const char *stem, Error *e);
 int figure_write_heatmap(const FigureHeatmap *map, const char *stem, Error *e);
 
 #endif

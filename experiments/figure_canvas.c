@@ -11,6 +11,7 @@
 
 #include "engine/base/file.h"
 #include "engine/base/strbuf.h"
+#include "engine/base/utf8.h"
 
 #define PI 3.14159265358979323846
 #define FONT "DejaVu Sans" /* cairo takes the system's sans where it is missing */
@@ -22,10 +23,76 @@ struct FigureCanvas {
     FigureColour text;
 };
 
-static void use_font(cairo_t *cr, double size, bool bold)
+static void use_font(cairo_t *cr, const char *family, double size, bool bold)
 {
-    cairo_select_font_face(cr, FONT, CAIRO_FONT_SLANT_NORMAL, bold ? CAIRO_FONT_WEIGHT_BOLD : CAIRO_FONT_WEIGHT_NORMAL);
+    cairo_select_font_face(cr, family, CAIRO_FONT_SLANT_NORMAL, bold ? CAIRO_FONT_WEIGHT_BOLD : CAIRO_FONT_WEIGHT_NORMAL);
     cairo_set_font_size(cr, size);
+}
+
+/* An unknown family is silently another font, so the question is whether glyphs are there: number 0 is the box. */
+static bool family_has(cairo_t *cr, const char *family, const char *text)
+{
+    use_font(cr, family, 10, false);
+    cairo_glyph_t *glyphs = NULL;
+    int n = 0;
+    bool all = cairo_scaled_font_text_to_glyphs(cairo_get_scaled_font(cr), 0, 0, text, -1, &glyphs, &n, NULL, NULL, NULL) ==
+                   CAIRO_STATUS_SUCCESS &&
+               n > 0;
+    for (int i = 0; i < n && all; i++)
+        all = glyphs[i].index != 0;
+    cairo_glyph_free(glyphs);
+    return all;
+}
+
+static const char *japanese_family(void)
+{
+    static const char *const families[] = {
+        "Noto Sans CJK JP",  "Noto Sans JP",        "Source Han Sans JP",  "IPAexGothic", "IPAGothic", "IPAPGothic",
+        "TakaoGothic",       "VL Gothic",           "Hiragino Sans",       "Yu Gothic",   "MS Gothic", "Noto Sans CJK SC",
+        "WenQuanYi Zen Hei", "WenQuanYi Micro Hei", "Droid Sans Fallback", "sans-serif"};
+    static const char *found; /* looked for once; NULL afterwards too where there is none */
+    static bool looked;
+    if (looked)
+        return found;
+    cairo_surface_t *surface = cairo_image_surface_create(CAIRO_FORMAT_A8, 1, 1);
+    cairo_t *cr = cairo_create(surface);
+    const char *test = "\xe5\xb1\xa4\xe3\x81\xae\xe3\x83\x88\xe5\x93\x81\xe8\xa9\x9e", *wanted = getenv("STRATA_FONT_JA");
+    if (wanted && *wanted && family_has(cr, wanted, test))
+        found = wanted;
+    for (size_t i = 0; i < sizeof families / sizeof *families && !found; i++)
+        if (family_has(cr, families[i], test))
+            found = families[i];
+    looked = true;
+    cairo_destroy(cr);
+    cairo_surface_destroy(surface);
+    return found;
+}
+
+bool figure_font_has_japanese(void)
+{
+    return japanese_family() != NULL;
+}
+
+/* The next run of text in one font, copied into run; returns its length in text, 0 at the end. */
+static size_t next_run(const char *text, char run[256], const char **family)
+{
+    size_t len = 0, left = strlen(text);
+    bool is_asian = false;
+    while (len < left) {
+        uint32_t code = 0;
+        size_t n = utf8_decode(text + len, left - len, &code);
+        n = n ? n : 1;
+        bool asian = code >= 0x2e80; /* CJK, kana, full-width forms; marks below it are DejaVu's */
+        if (len == 0)
+            is_asian = asian;
+        if (asian != is_asian || len + n >= 256)
+            break;
+        len += n;
+    }
+    memcpy(run, text, len);
+    run[len] = '\0';
+    *family = is_asian && japanese_family() ? japanese_family() : FONT;
+    return len;
 }
 
 double figure_text_width(const char *text, double size, bool bold)
@@ -36,12 +103,18 @@ double figure_text_width(const char *text, double size, bool bold)
     cairo_font_options_set_hint_metrics(options, CAIRO_HINT_METRICS_OFF);
     cairo_set_font_options(cr, options);
     cairo_font_options_destroy(options);
-    use_font(cr, 100, bold); /* large and scaled down: no rounding to pixels */
-    cairo_text_extents_t extents = {0};
-    cairo_text_extents(cr, text, &extents);
+    const char *family;
+    char run[256];
+    double width = 0;
+    for (size_t n; (n = next_run(text, run, &family)) > 0; text += n) {
+        cairo_text_extents_t extents = {0};
+        use_font(cr, family, 100, bold); /* large and scaled down: no rounding to pixels */
+        cairo_text_extents(cr, run, &extents);
+        width += extents.x_advance;
+    }
     cairo_destroy(cr);
     cairo_surface_destroy(surface);
-    return extents.x_advance * size / 100;
+    return width * size / 100;
 }
 
 static void set_colour(cairo_t *cr, FigureColour k)
@@ -222,9 +295,13 @@ void figure_text(FigureCanvas *c, double x, double y, const char *text, double s
         cairo_translate(c->cr, x, y);
         cairo_rotate(c->cr, -degrees * PI / 180);
         cairo_move_to(c->cr, anchor == FIGURE_MIDDLE ? -width / 2 : -width, 0);
-        use_font(c->cr, size, bold);
         cairo_set_source_rgb(c->cr, c->text.r, c->text.g, c->text.b);
-        cairo_show_text(c->cr, text);
+        const char *family;
+        char run[256];
+        for (size_t n; (n = next_run(text, run, &family)) > 0; text += n) { /* each run goes on where the last one ended */
+            use_font(c->cr, family, size, bold);
+            cairo_show_text(c->cr, run);
+        }
         cairo_restore(c->cr);
         return;
     }
@@ -305,7 +382,8 @@ int figure_canvas_write(const char *stem, double width_pt, double height_pt, Fig
     svg_number(&b, width_pt);
     strbuf_putc(&b, ' ');
     svg_number(&b, height_pt);
-    strbuf_puts(&b, "\" font-family=\"'DejaVu Sans', Verdana, sans-serif\">\n");
+    strbuf_puts(&b, "\" font-family=\"'DejaVu Sans', Verdana, 'Noto Sans CJK JP', "
+                    "'Noto Sans JP', 'Hiragino Sans', 'Yu Gothic', sans-serif\">\n");
     FigureCanvas c = {.svg = &b};
     figure_rect(&c, 0, 0, width_pt, height_pt, (FigureColour){1, 1, 1, 1});
     draw(&c, what);

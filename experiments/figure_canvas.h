@@ -26,6 +26,10 @@ typedef struct FigurePen {
 typedef void (*FigureDraw)(FigureCanvas *c, const void *what);
 int figure_canvas_write(const char *stem, double width_pt, double height_pt, FigureDraw draw, const void *what, Error *e);
 
+/* Text is drawn in DejaVu Sans; runs of East Asian letters in the first of the known Japanese fonts that is installed (or in
+ * $STRATA_FONT_JA), recognised by its having the glyphs. */
+bool figure_font_has_japanese(void);
+
 /* Advance width of UTF-8 text; usable before anything is drawn. */
 double figure_text_width(const char *text, double size, bool bold);
 

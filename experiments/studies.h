@@ -7,6 +7,7 @@
 #define STRATA_EXPERIMENTS_STUDIES_H
 
 #include <signal.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -86,6 +87,28 @@ typedef struct StrataTokenizeOptions {
 } StrataTokenizeOptions;
 /* Ids, pieces and byte spans. Needs tokenizer files only. */
 int strata_tokenize_file(const StrataTokenizeOptions *options, StrataError *e);
+
+typedef struct StrataCompareOptions {
+    StrataCommon common;           /* no model is run: out, quiet, json */
+    const char *const *json_files; /* ppl.json, pos.json or result folders */
+    size_t n_json_files;           /* 2 to 8 */
+    const char *experiment;        /* that of the first file */
+    const char *output_dir;        /* "figures/comparisons" */
+    const char *depth;             /* "absolute", "relative"; relative where the models' numbers of layers differ */
+    const char *lang;              /* "en", "ja" */
+} StrataCompareOptions;
+/* Several results laid over each other: compare.json, compare.csv and figures in output_dir. pos.json is made where absent. */
+int strata_compare(const StrataCompareOptions *options, StrataError *e);
+
+typedef struct StrataReportOptions {
+    StrataCommon common;
+    const char *const *dirs; /* result folders of sweeps */
+    size_t n_dirs;
+    const char *output_dir; /* DIR/report for one folder, "report" for several */
+    const char *lang;       /* "en", "ja", "both" (default) */
+} StrataReportOptions;
+/* The paper's material: LaTeX and CSV tables, figures at 84 and 174 mm, methods text, an index. */
+int strata_report(const StrataReportOptions *options, StrataError *e);
 
 #ifdef __cplusplus
 }

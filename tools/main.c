@@ -155,6 +155,23 @@ static int command_tokenize(int argc, char **argv, StrataError *e)
     return status ? status : strata_tokenize_file(&o, e);
 }
 
+static int command_compare(int argc, char **argv, StrataError *e)
+{
+    StrataCompareOptions o = {0};
+    OptionList files = {0};
+    const Option own[] = {
+        {"--json_files", OPTION_LIST, &files},
+        {"--experiment", OPTION_STRING, &o.experiment},
+        {"--output_dir", OPTION_STRING, &o.output_dir},
+        {"--depth", OPTION_STRING, &o.depth},
+        {"--lang", OPTION_STRING, &o.lang},
+    };
+    int status = PARSE(own, &o.common);
+    o.json_files = (const char *const *)files.values;
+    o.n_json_files = (size_t)files.n;
+    return status ? status : strata_compare(&o, e);
+}
+
 typedef struct Command {
     const char *name;
     int (*run)(int argc, char **argv, StrataError *e);
@@ -162,7 +179,7 @@ typedef struct Command {
 
 static const Command commands[] = {
     {"sweep", command_sweep},     {"trace", command_trace},       {"next", command_next},
-    {"inspect", command_inspect}, {"tokenize", command_tokenize},
+    {"inspect", command_inspect}, {"tokenize", command_tokenize}, {"compare", command_compare},
 };
 
 static int wants_help(int argc, char **argv)

@@ -1,0 +1,89 @@
+/* captions.c: see captions.h. */
+#include "experiments/captions.h"
+
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "experiments/figure_canvas.h"
+
+typedef struct Caption {
+    const char *en, *ja;
+} Caption;
+
+static const Caption captions[] = {
+    /* axes */
+    {"removed layer", "削除した層"},
+    {"exchanged layers i, i + 1 (at i + 1/2)", "交換した層 i, i + 1（i + 1/2 の位置）"},
+    {"middle of the removed block (layer)", "削除した連続層の中央（層）"},
+    {"replaced layer", "置き換えた層"},
+    {"repeated layer", "繰り返した層"},
+    {"layer whose attention is removed", "アテンションを削除した層"},
+    {"layer whose MLP is removed", "MLP を削除した層"},
+    {"middle of the parallel group (layer)", "並列化した層群の中央（層）"},
+    {"relative depth (0: first layer, 1: last)", "相対的な深さ（0: 最初の層、1: 最後の層）"},
+    {"order", "層の順序"},
+    {"change of loss (nats per token)", "損失の変化（nat／トークン）"},
+    {"change of loss (bits per byte)", "損失の変化（bit／バイト）"},
+    {"change of loss (nats per word)", "損失の変化（nat／単語）"},
+    {"importance (mean change of loss)", "重要度（損失の変化の平均）"},
+    {"tenth of depth", "深さの十分位"},
+    {"change of loss by part of speech", "品詞ごとの損失の変化"},
+    {"rank correlation (Spearman)", "順位相関（スピアマン）"},
+    {"rank correlation of the layers' importance", "層の重要度の順位相関"},
+    {"part of speech", "品詞"},
+    {"layer", "層"},
+    {"change of loss, pointwise 95 % interval", "損失の変化と各点の 95 % 区間"},
+    /* experiments */
+    {"removal", "層の削除"},
+    {"exchange", "隣接層の交換"},
+    {"block", "連続する層の削除"},
+    {"replace", "層の置き換え"},
+    {"repeat", "層の繰り返し"},
+    {"reverse", "逆順"},
+    {"shuffle", "無作為な並べ替え"},
+    {"attn-removal", "アテンションの削除"},
+    {"mlp-removal", "MLP の削除"},
+    {"parallel", "層の並列化"},
+};
+
+int captions_lang(const char *name, CaptionsLang *out, Error *e)
+{
+    *out = CAPTIONS_EN;
+    if (name && strcmp(name, "ja") == 0)
+        *out = CAPTIONS_JA;
+    else if (name && strcmp(name, "en") != 0)
+        return error_set(e, STATUS_USAGE, "--lang: expected en or ja, found \"%s\"", name);
+    return STATUS_OK;
+}
+
+static const Caption *find(const char *english)
+{
+    for (size_t i = 0; i < sizeof captions / sizeof *captions; i++)
+        if (strcmp(captions[i].en, english) == 0)
+            return &captions[i];
+    return NULL;
+}
+
+const char *captions_text(CaptionsLang lang, const char *english)
+{
+    const Caption *c = lang == CAPTIONS_JA && english ? find(english) : NULL;
+    return c ? c->ja : english;
+}
+
+bool captions_has(const char *english)
+{
+    return find(english) != NULL;
+}
+
+CaptionsLang captions_for_figures(CaptionsLang lang, bool quiet)
+{
+    static bool warned; /* one line a process */
+    if (lang != CAPTIONS_JA || figure_font_has_japanese())
+        return lang;
+    if (!warned && !quiet)
+        fprintf(stderr, "No installed font has Japanese letters; figures are captioned in English. To install one: "
+                        "sudo apt-get install fonts-noto-cjk (or set STRATA_FONT_JA to the name of a font).\n");
+    warned = true;
+    return CAPTIONS_EN;
+}

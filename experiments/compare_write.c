@@ -1,0 +1,307 @@
+/* compare_write.c: compare.json and compare.csv. Numbers are the shortest that read back the same; NaN is null. */
+#include "experiments/compare.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/base/file.h"
+#include "experiments/statistics.h"
+#include "experiments/table.h"
+
+static void put_key(StrBuf *out, const char *name)
+{
+    strbuf_printf(out, ", \"%s\": ", name);
+}
+
+static void put_text(StrBuf *out, const char *name, const char *value)
+{
+    put_key(out, name);
+    if (value)
+        strbuf_json_string(out, value, strlen(value));
+    else
+        strbuf_puts(out, "null");
+}
+
+static void put_number(StrBuf *out, const char *name, double value)
+{
+    put_key(out, name);
+    strbuf_json_number(out, value);
+}
+
+static void put_bool(StrBuf *out, const char *name, bool value)
+{
+    put_key(out, name);
+    strbuf_puts(out, value ? "true" : "false");
+}
+
+static void put_pair(StrBuf *out, const char *name, const char *suffix, double lo, double hi)
+{
+    strbuf_printf(out, ", \"%s%s\": ", name, suffix);
+    if (isnan(lo) || isnan(hi)) {
+        strbuf_puts(out, "null");
+        return;
+    }
+    strbuf_puts(out, "[");
+    strbuf_json_number(out, lo);
+    strbuf_puts(out, ", ");
+    strbuf_json_number(out, hi);
+    strbuf_puts(out, "]");
+}
+
+static void put_change(StrBuf *out, const char *name, const CompareChange *x)
+{
+    put_number(out, name, x->delta);
+    put_pair(out, name, "_ci95", x->lo, x->hi);
+    put_pair(out, name, "_ci95_simultaneous", x->lo_simultaneous, x->hi_simultaneous);
+}
+
+static void put_order(StrBuf *out, const CompareOrder *o)
+{
+    strbuf_puts(out, "{\"name\": ");
+    strbuf_json_string(out, o->name, strlen(o->name));
+    put_number(out, "ledger_index", (double)o->ledger_index);
+    put_number(out, "place", o->place);
+    put_number(out, "depth", o->depth);
+    put_number(out, "bin", o->bin < 0 ? NAN : (double)o->bin);
+    put_number(out, "nll", o->nll);
+    put_change(out, "delta_nll", &o->nll_change);
+    put_change(out, "delta_bits_per_byte", &o->bits_change);
+    put_change(out, "delta_word_nll", &o->word_change);
+    put_number(out, "top1_accuracy", o->top1_accuracy);
+    put_number(out, "agreement", o->agreement);
+    put_number(out, "kl", o->kl);
+    strbuf_puts(out, "}");
+}
+
+static void put_result(const Compare *c, size_t index, StrBuf *out)
+{
+    const CompareResult *r = &c->results[index];
+    strbuf_puts(out, "{\"label\": ");
+    strbuf_json_string(out, r->label, strlen(r->label));
+    put_text(out, "file", r->file);
+    put_text(out, "model", r->model);
+    put_text(out, "dataset", r->dataset);
+    put_text(out, "experiment", r->experiment);
+    put_number(out, "n_layers", r->n_layers);
+    put_number(out, "layers_at_once", r->layers_at_once);
+    put_number(out, "share", r->share);
+    put_number(out, "n_tokens", (double)r->n_tokens);
+    put_number(out, "common_tokens", c->has_bytes ? (double)c->bytes.n_tokens[index] : NAN);
+    put_text(out, "dtype", r->dtype);
+    put_text(out, "numerics", r->numerics);
+    put_number(out, "context", (double)r->context);
+    put_bool(out, "bos", r->bos);
+    strbuf_puts(out, ",\n \"baseline\": {\"nll\": ");
+    strbuf_json_number(out, r->intact.nll);
+    put_number(out, "ppl", r->intact.ppl);
+    put_number(out, "bits_per_byte", r->bits);
+    put_number(out, "word_nll", r->word_nll);
+    put_number(out, "top1_accuracy", r->intact.top1_accuracy);
+    strbuf_puts(out, "},\n \"importance\": [");
+    for (int b = 0; b < COMPARE_BINS; b++) {
+        strbuf_puts(out, b ? ", " : "");
+        strbuf_json_number(out, r->bins[b]);
+    }
+    strbuf_puts(out, "],\n \"orders\": [\n");
+    for (size_t i = 0; i < r->n_orders; i++) {
+        strbuf_puts(out, "  ");
+        put_order(out, &r->orders[i]);
+        strbuf_puts(out, i + 1 < r->n_orders ? ",\n" : "\n");
+    }
+    strbuf_puts(out, " ]}");
+}
+
+static void put_pairs(StrBuf *out, const ComparePair *pairs, size_t n)
+{
+    strbuf_puts(out, "[");
+    for (size_t i = 0; i < n; i++) {
+        strbuf_printf(out, "%s{\"a\": %zu, \"b\": %zu", i ? ", " : "", pairs[i].a, pairs[i].b);
+        put_number(out, "spearman", pairs[i].spearman);
+        put_pair(out, "spearman", "_ci95", pairs[i].lo, pairs[i].hi);
+        put_number(out, "kendall", pairs[i].kendall);
+        put_number(out, "n_bins", pairs[i].n_bins);
+        strbuf_puts(out, "}");
+    }
+    strbuf_puts(out, "]");
+}
+
+static void put_tag(const Compare *c, size_t tag, StrBuf *out)
+{
+    strbuf_puts(out, "{\"value\": ");
+    strbuf_json_string(out, c->tag_names[tag], strlen(c->tag_names[tag]));
+    strbuf_puts(out, ", \"models\": [");
+    for (size_t i = 0; i < c->n; i++) {
+        const CompareResult *r = &c->results[i];
+        const CompareTag *t = &r->tags[tag];
+        strbuf_puts(out, i ? ", " : "");
+        if (!t->is_there) {
+            strbuf_puts(out, "null");
+            continue;
+        }
+        strbuf_puts(out, "{\"n_words\": ");
+        strbuf_json_number(out, t->n_words);
+        put_bool(out, "is_ranked", t->is_ranked);
+        strbuf_puts(out, ", \"orders\": [");
+        for (size_t k = 0; k < r->n_orders; k++) {
+            strbuf_puts(out, k ? ", {\"delta\": " : "{\"delta\": ");
+            strbuf_json_number(out, t->orders[k].delta);
+            put_pair(out, "delta", "_ci95", t->orders[k].lo, t->orders[k].hi);
+            strbuf_puts(out, "}");
+        }
+        strbuf_puts(out, "]}");
+    }
+    strbuf_puts(out, "], \"rank_correlation\": ");
+    put_pairs(out, c->tag_pairs + tag * c->n_pairs, c->n_pairs);
+    strbuf_puts(out, "}");
+}
+
+static void put_notes(const Compare *c, StrBuf *out)
+{
+    put_key(out, "notes");
+    strbuf_puts(out, "[");
+    for (const char *line = c->notes.data; line && *line;) {
+        size_t len = strcspn(line, "\n");
+        strbuf_puts(out, line == c->notes.data ? "" : ", ");
+        strbuf_json_string(out, line, len);
+        line += len + (line[len] == '\n');
+    }
+    strbuf_puts(out, "]");
+}
+
+int compare_json(const Compare *c, StrBuf *out, Error *e)
+{
+    const CompareResult *first = &c->results[0];
+    strbuf_puts(out, "{\"schema\": \"strata.compare.1\"");
+    put_text(out, "experiment", c->experiment);
+    put_text(out, "depth", c->relative ? "relative" : "absolute");
+    put_text(out, "metric", c->same_tokens ? "delta_nll" : "delta_bits_per_byte");
+    put_bool(out, "same_tokens", c->same_tokens);
+    put_text(out, "protocol", first->protocol);
+    put_text(out, "rows_sha256", first->rows_sha256);
+    put_key(out, "common");
+    if (c->has_bytes) {
+        strbuf_printf(out, "{\"bytes\": %zu, \"any_bytes\": %zu, \"words\": %zu, \"units\": %zu", c->bytes.n_bytes,
+                      c->bytes.n_any_bytes, c->bytes.n_words, c->bytes.n_units);
+        put_text(out, "unit", first->unit);
+        put_number(out, "n_resamples", first->n_resamples ? (double)first->n_resamples : (double)STATISTICS_RESAMPLES);
+        put_number(out, "seed", (double)first->seed);
+        strbuf_puts(out, "}");
+    } else {
+        strbuf_puts(out, "null");
+    }
+    put_notes(c, out);
+    strbuf_puts(out, ",\n\"rank_correlation\": ");
+    put_pairs(out, c->pairs, c->n_pairs);
+    strbuf_puts(out, ",\n\"models\": [\n");
+    for (size_t i = 0; i < c->n; i++) {
+        put_result(c, i, out);
+        strbuf_puts(out, i + 1 < c->n ? ",\n" : "\n");
+    }
+    strbuf_puts(out, "],\n\"tags\": ");
+    if (c->n_tags) {
+        strbuf_puts(out, "{\"by\": \"upos\"");
+        put_text(out, "metric", c->same_tokens ? "delta_nll" : "delta_word_nll");
+        strbuf_puts(out, ", \"values\": [\n");
+        for (size_t t = 0; t < c->n_tags; t++) {
+            put_tag(c, t, out);
+            strbuf_puts(out, t + 1 < c->n_tags ? ",\n" : "\n");
+        }
+        strbuf_puts(out, "]}}\n");
+    } else {
+        strbuf_puts(out, "null}\n");
+    }
+    return out->failed ? error_set(e, STATUS_FAILED, "compare: no memory for compare.json") : STATUS_OK;
+}
+
+static void add_change(Table *t, const CompareChange *x)
+{
+    table_number(t, x ? x->delta : NAN, -1);
+    table_number(t, x ? x->lo : NAN, -1);
+    table_number(t, x ? x->hi : NAN, -1);
+}
+
+static void add_line(const Compare *c, const CompareResult *r, size_t order, const char *by, const char *value,
+                     const CompareTag *tag, Table *t)
+{
+    const CompareOrder *o = &r->orders[order];
+    table_text(t, r->label);
+    table_text(t, r->experiment);
+    table_integer(t, r->n_layers);
+    table_integer(t, r->layers_at_once);
+    table_text(t, by);
+    table_text(t, value);
+    table_text(t, o->name);
+    table_number(t, o->place, -1);
+    table_number(t, o->depth, -1);
+    if (tag) {
+        add_change(t, c->same_tokens ? &tag->orders[order] : NULL);
+        add_change(t, NULL);
+        add_change(t, c->same_tokens ? NULL : &tag->orders[order]);
+    } else {
+        add_change(t, &o->nll_change);
+        add_change(t, &o->bits_change);
+        add_change(t, &o->word_change);
+    }
+}
+
+static int write_csv(const Compare *c, StrBuf *out, Error *e)
+{
+    static const char *const headers[] = {"model",
+                                          "experiment",
+                                          "n_layers",
+                                          "layers_at_once",
+                                          "by",
+                                          "value",
+                                          "order",
+                                          "place",
+                                          "depth",
+                                          "delta_nll",
+                                          "delta_nll_lo",
+                                          "delta_nll_hi",
+                                          "delta_bits_per_byte",
+                                          "delta_bits_per_byte_lo",
+                                          "delta_bits_per_byte_hi",
+                                          "delta_word_nll",
+                                          "delta_word_nll_lo",
+                                          "delta_word_nll_hi"};
+    Table t;
+    table_begin(&t, headers, sizeof headers / sizeof *headers);
+    for (size_t i = 0; i < c->n; i++) {
+        const CompareResult *r = &c->results[i];
+        for (size_t k = 0; k < r->n_orders; k++)
+            add_line(c, r, k, "all", "", NULL, &t);
+        for (size_t tag = 0; tag < c->n_tags; tag++)
+            for (size_t k = 0; r->tags[tag].is_there && k < r->n_orders; k++)
+                add_line(c, r, k, "upos", c->tag_names[tag], &r->tags[tag], &t);
+    }
+    int status = table_write_csv(&t, out, e);
+    table_free(&t);
+    return status;
+}
+
+static int write_file(const char *dir, const char *name, const StrBuf *text, Error *e)
+{
+    char *path = file_join(dir, name);
+    int status = path ? file_write_atomic(path, text->data, text->len, e) : error_set(e, STATUS_FAILED, "%s: no memory", dir);
+    free(path);
+    return status;
+}
+
+int compare_write(const Compare *c, Error *e)
+{
+    const char *dir = c->options->output_dir ? c->options->output_dir : "figures/comparisons";
+    StrBuf json = {0}, csv = {0};
+    int status = file_make_dirs(dir, e);
+    if (!status)
+        status = compare_json(c, &json, e);
+    if (!status)
+        status = write_csv(c, &csv, e);
+    if (!status)
+        status = write_file(dir, "compare.csv", &csv, e);
+    if (!status)
+        status = write_file(dir, "compare.json", &json, e);
+    strbuf_free(&json);
+    strbuf_free(&csv);
+    return status;
+}
