@@ -22,10 +22,43 @@ double statistics_quantile(const double *x, size_t n, double q)
     return x[i] + (at - (double)i) * (x[i + 1] - x[i]);
 }
 
-static int compare_doubles(const void *a, const void *b)
+/* x[k] as if x were sorted, after which nothing before k is greater and nothing behind it smaller (Hoare's FIND, 1961). */
+static double select_kth(double *x, size_t n, size_t k)
 {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
+    ptrdiff_t lo = 0, hi = (ptrdiff_t)n - 1, at = (ptrdiff_t)k;
+    while (lo < hi) {
+        double pivot = x[at];
+        ptrdiff_t i = lo, j = hi;
+        do {
+            while (x[i] < pivot)
+                i++;
+            while (pivot < x[j])
+                j--;
+            if (i <= j) {
+                double kept = x[i];
+                x[i++] = x[j];
+                x[j--] = kept;
+            }
+        } while (i <= j);
+        if (j < at)
+            lo = i;
+        if (at < i)
+            hi = j;
+    }
+    return x[at];
+}
+
+/* statistics_quantile of an unsorted array, which it reorders. */
+static double quantile_of(double *x, size_t n, double q)
+{
+    double at = (double)(n - 1) * q;
+    size_t i = (size_t)at;
+    if (i + 1 >= n)
+        return select_kth(x, n, n - 1);
+    double low = select_kth(x, n, i), high = x[i + 1];
+    for (size_t k = i + 2; k < n; k++)
+        high = x[k] < high ? x[k] : high;
+    return low + (at - (double)i) * (high - low);
 }
 
 /* Rows [n_rows, n_units] of the caller, times one tile of counts [n_units, TILE]: out[row * TILE + r], units ascending. */
@@ -42,21 +75,28 @@ static void multiply_row(const double *row, const double *counts, size_t n_units
 
 typedef struct Work {
     double *counts;       /* [n_units, TILE] */
-    double *numerators;   /* [n_ratios, TILE]: only rows that the group needs are current */
+    double *numerators;   /* [n_numerators, TILE]: only rows that the group needs are current */
+    double *ratios;       /* [n_ratios, TILE]: likewise */
     double *denominators; /* [n_denominators, TILE] */
     double *draws;        /* [group, n_resamples] */
-    double *sorted;       /* [n_resamples] */
+    double *draws_kept;   /* [n_resamples]: the finite ones of one contrast */
     double *max_t;        /* [n_families, n_resamples] */
     double *estimates;    /* [n_ratios] */
     double *max_t_quantile;
-    unsigned char *needed; /* [n_ratios] */
-    unsigned char *enough; /* [n_denominators]: positive in STATISTICS_MIN_UNITS units */
-    size_t n_resamples, group, n_families;
+    unsigned char *needed;           /* [n_ratios] */
+    unsigned char *needed_numerator; /* [n_numerators] */
+    unsigned char *enough;           /* [n_denominators]: positive in STATISTICS_MIN_UNITS units */
+    size_t n_resamples, group, n_families, n_numerators;
 } Work;
 
 static size_t denominator_of(const StatisticsBootstrap *in, size_t ratio)
 {
     return in->denominator_of ? in->denominator_of[ratio] : 0;
+}
+
+static size_t numerator_of(const StatisticsBootstrap *in, size_t ratio)
+{
+    return in->numerator_of ? in->numerator_of[ratio] : ratio;
 }
 
 static double contrast_value(const StatisticsContrast *c, const double *ratios, size_t stride)
@@ -82,6 +122,10 @@ static void draw_group(const StatisticsBootstrap *in, Work *w, size_t first, siz
     for (size_t i = 0; i < n; i++)
         for (size_t k = 0; k < in->contrasts[first + i].n_terms; k++)
             w->needed[in->contrasts[first + i].terms[k].ratio] = 1;
+    memset(w->needed_numerator, 0, w->n_numerators);
+    for (size_t s = 0; s < in->n_ratios; s++)
+        if (w->needed[s])
+            w->needed_numerator[numerator_of(in, s)] = 1;
     Rng rng;
     rng_seed(&rng, in->seed, STATISTICS_STREAM);
     for (size_t begin = 0; begin < w->n_resamples; begin += TILE) {
@@ -89,18 +133,18 @@ static void draw_group(const StatisticsBootstrap *in, Work *w, size_t first, siz
         draw_counts(&rng, in->n_units, rows, w->counts);
         for (size_t d = 0; d < in->n_denominators; d++)
             multiply_row(in->denominators + d * in->n_units, w->counts, in->n_units, w->denominators + d * TILE);
+        for (size_t k = 0; k < w->n_numerators; k++)
+            if (w->needed_numerator[k])
+                multiply_row(in->numerators + k * in->n_units, w->counts, in->n_units, w->numerators + k * TILE);
         for (size_t s = 0; s < in->n_ratios; s++) {
-            if (!w->needed[s])
-                continue;
-            double *out = w->numerators + s * TILE;
+            const double *above = w->numerators + numerator_of(in, s) * TILE;
             const double *below = w->denominators + denominator_of(in, s) * TILE;
-            multiply_row(in->numerators + s * in->n_units, w->counts, in->n_units, out);
-            for (size_t r = 0; r < rows; r++)
-                out[r] /= below[r]; /* 0 / 0 is NaN: left out later */
+            for (size_t r = 0; w->needed[s] && r < rows; r++)
+                w->ratios[s * TILE + r] = above[r] / below[r]; /* 0 / 0 is NaN: left out later */
         }
         for (size_t i = 0; i < n; i++)
             for (size_t r = 0; r < rows; r++)
-                w->draws[i * w->n_resamples + begin + r] = contrast_value(&in->contrasts[first + i], w->numerators + r, TILE);
+                w->draws[i * w->n_resamples + begin + r] = contrast_value(&in->contrasts[first + i], w->ratios + r, TILE);
     }
 }
 
@@ -116,18 +160,17 @@ static void summarise(const StatisticsBootstrap *in, Work *w, size_t index, cons
     double mean = 0, squares = 0;
     for (size_t r = 0; r < w->n_resamples; r++)
         if (isfinite(draws[r])) {
-            w->sorted[n++] = draws[r];
+            w->draws_kept[n++] = draws[r];
             mean += draws[r];
         }
     if (!isfinite(estimate) || n < 2 || (w->n_resamples - n) * 100 > w->n_resamples)
         return;
     mean /= (double)n;
     for (size_t i = 0; i < n; i++)
-        squares += (w->sorted[i] - mean) * (w->sorted[i] - mean);
+        squares += (w->draws_kept[i] - mean) * (w->draws_kept[i] - mean);
     out->se = sqrt(squares / (double)(n - 1));
-    qsort(w->sorted, n, sizeof *w->sorted, compare_doubles);
-    out->lo = statistics_quantile(w->sorted, n, 0.025);
-    out->hi = statistics_quantile(w->sorted, n, 0.975);
+    out->lo = quantile_of(w->draws_kept, n, 0.025);
+    out->hi = quantile_of(w->draws_kept, n, 0.975);
     if (!(out->se > 0))
         return;
     double *max_t = w->max_t + c->family * w->n_resamples;
@@ -144,6 +187,10 @@ static int check(const StatisticsBootstrap *in, size_t *n_families, Error *e)
     if (in->n_units == 0 || in->n_ratios == 0 || in->n_denominators == 0)
         return error_set(e, STATUS_FAILED, "bootstrap: expected at least one unit, ratio and denominator, found %zu, %zu, %zu",
                          in->n_units, in->n_ratios, in->n_denominators);
+    for (size_t s = 0; s < in->n_ratios; s++)
+        if (in->numerator_of && in->numerator_of[s] >= in->n_numerators)
+            return error_set(e, STATUS_FAILED, "bootstrap: ratio %zu names numerator %zu of %zu", s, in->numerator_of[s],
+                             in->n_numerators);
     for (size_t s = 0; s < in->n_ratios; s++)
         if (denominator_of(in, s) >= in->n_denominators)
             return error_set(e, STATUS_FAILED, "bootstrap: ratio %zu names denominator %zu of %zu", s, denominator_of(in, s),
@@ -172,9 +219,11 @@ static void work_free(Work *w)
 {
     free(w->counts);
     free(w->numerators);
+    free(w->ratios);
+    free(w->needed_numerator);
     free(w->denominators);
     free(w->draws);
-    free(w->sorted);
+    free(w->draws_kept);
     free(w->max_t);
     free(w->estimates);
     free(w->max_t_quantile);
@@ -187,17 +236,20 @@ static int work_take(const StatisticsBootstrap *in, Work *w, Error *e)
     size_t most = GROUP_BYTES / sizeof(double) / w->n_resamples;
     w->group = most < 1 ? 1 : most < in->n_contrasts ? most : in->n_contrasts;
     w->counts = take(in->n_units, TILE, sizeof(double));
-    w->numerators = take(in->n_ratios, TILE, sizeof(double));
+    w->n_numerators = in->numerator_of ? in->n_numerators : in->n_ratios;
+    w->numerators = take(w->n_numerators, TILE, sizeof(double));
+    w->ratios = take(in->n_ratios, TILE, sizeof(double));
     w->denominators = take(in->n_denominators, TILE, sizeof(double));
     w->draws = take(w->group, w->n_resamples, sizeof(double));
-    w->sorted = take(w->n_resamples, 1, sizeof(double));
+    w->draws_kept = take(w->n_resamples, 1, sizeof(double));
     w->max_t = take(w->n_families, w->n_resamples, sizeof(double));
     w->estimates = take(in->n_ratios, 1, sizeof(double));
     w->max_t_quantile = take(w->n_families, 1, sizeof(double));
     w->needed = take(in->n_ratios, 1, 1);
+    w->needed_numerator = take(w->n_numerators, 1, 1);
     w->enough = take(in->n_denominators, 1, 1);
-    if (w->counts && w->numerators && w->denominators && w->draws && w->sorted && w->max_t && w->estimates &&
-        w->max_t_quantile && w->needed && w->enough)
+    if (w->counts && w->numerators && w->ratios && w->needed_numerator && w->denominators && w->draws && w->draws_kept &&
+        w->max_t && w->estimates && w->max_t_quantile && w->needed && w->enough)
         return STATUS_OK;
     return error_set(e, STATUS_FAILED, "bootstrap: no memory for %zu units, %zu ratios, %zu resamples", in->n_units,
                      in->n_ratios, w->n_resamples);
@@ -219,7 +271,7 @@ int statistics_bootstrap(const StatisticsBootstrap *in, StatisticsInterval *out,
         w.enough[d] = n_positive >= STATISTICS_MIN_UNITS;
     }
     for (size_t s = 0; s < in->n_ratios; s++)
-        w.estimates[s] = statistics_sum_of(in->numerators + s * in->n_units, in->n_units) /
+        w.estimates[s] = statistics_sum_of(in->numerators + numerator_of(in, s) * in->n_units, in->n_units) /
                          statistics_sum_of(in->denominators + denominator_of(in, s) * in->n_units, in->n_units);
     for (size_t first = 0; first < in->n_contrasts; first += w.group) {
         size_t n = in->n_contrasts - first < w.group ? in->n_contrasts - first : w.group;
@@ -229,8 +281,7 @@ int statistics_bootstrap(const StatisticsBootstrap *in, StatisticsInterval *out,
     }
     for (size_t f = 0; f < w.n_families; f++) {
         double *max_t = w.max_t + f * w.n_resamples;
-        qsort(max_t, w.n_resamples, sizeof *max_t, compare_doubles);
-        w.max_t_quantile[f] = statistics_quantile(max_t, w.n_resamples, 0.95);
+        w.max_t_quantile[f] = quantile_of(max_t, w.n_resamples, 0.95);
     }
     for (size_t i = 0; i < in->n_contrasts; i++) {
         double half = w.max_t_quantile[in->contrasts[i].family] * out[i].se; /* NaN without an interval, 0 for se = 0 */

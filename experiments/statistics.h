@@ -45,16 +45,18 @@ typedef struct StatisticsTerm {
 /* A weighted sum of ratios: {1 of one ratio} is the ratio itself, {+1 variant, -1 intact} a paired difference, four terms the
  * difference of two differences. */
 typedef struct StatisticsContrast {
-    size_t n_terms, family; /* families are numbered from 0; simultaneous means within one family */
+    size_t n_terms, family; /* families are numbered from 0, below n_contrasts; simultaneous means within one family */
     StatisticsTerm terms[STATISTICS_TERMS];
 } StatisticsContrast;
 
 typedef struct StatisticsBootstrap {
     size_t n_units, n_ratios, n_denominators, n_contrasts, n_resamples; /* n_resamples 0: STATISTICS_RESAMPLES */
     uint64_t seed;
-    const double *numerators;     /* [n_ratios, n_units]: sums over each unit */
+    const double *numerators;     /* [n_ratios, n_units]: sums over each unit; [n_numerators, n_units] with numerator_of */
     const double *denominators;   /* [n_denominators, n_units] */
     const size_t *denominator_of; /* [n_ratios]; NULL: denominator 0 for all */
+    size_t n_numerators;          /* with numerator_of only: sums that several ratios share are multiplied once */
+    const size_t *numerator_of;   /* [n_ratios]; NULL: ratio i has numerator i */
     const StatisticsContrast *contrasts;
 } StatisticsBootstrap;
 

@@ -57,6 +57,20 @@ typedef struct StrataSweepOptions {
 } StrataSweepOptions;
 int strata_sweep(const StrataSweepOptions *options, StrataError *e);
 
+typedef struct StrataPosOptions {
+    StrataCommon common;                     /* model_name: as swept, its part after the last "/", or a result folder */
+    const char *dataset_type, *dataset_path; /* of the sweep; not read when model_name is a folder */
+    const char *experiment;                  /* "removal" */
+    const char *output_dir;                  /* "results": where sweeps write */
+    const char *gold;                        /* CoNLL-U: its tags instead of the tagger's */
+    const char *lang;                        /* of captions: "en", "ja" */
+    uint64_t sample_size;                    /* 1000 */
+    int fine;                                /* Penn's tags too */
+} StrataPosOptions;
+/* The change by part of speech, from a finished sweep's files alone: pos.json, pos.csv, pos_words.csv, figures/pos_*. Several
+ * results that match are wrong usage, and are listed. */
+int strata_pos(const StrataPosOptions *options, StrataError *e);
+
 typedef struct StrataTraceOptions {
     StrataCommon common;
     const char *text; /* or ids: "1,2,3" */

@@ -109,6 +109,24 @@ static int command_sweep(int argc, char **argv, StrataError *e)
     return status ? status : strata_sweep(&o, e);
 }
 
+static int command_pos(int argc, char **argv, StrataError *e)
+{
+    StrataPosOptions o = {0};
+    const Option own[] = {
+        {"--dataset_type", OPTION_STRING, &o.dataset_type},
+        {"--dataset_path", OPTION_STRING, &o.dataset_path},
+        {"--experiment", OPTION_STRING, &o.experiment},
+        {"--output_dir", OPTION_STRING, &o.output_dir},
+        {"--gold", OPTION_STRING, &o.gold},
+        {"--lang", OPTION_STRING, &o.lang},
+        {"--sample_size", OPTION_COUNT, &o.sample_size},
+        {"--max_samples", OPTION_COUNT, &o.sample_size},
+        {"--fine", OPTION_FLAG, &o.fine},
+    };
+    int status = PARSE(own, &o.common);
+    return status ? status : strata_pos(&o, e);
+}
+
 static int command_trace(int argc, char **argv, StrataError *e)
 {
     StrataTraceOptions o = {0};
@@ -178,7 +196,7 @@ typedef struct Command {
 } Command;
 
 static const Command commands[] = {
-    {"sweep", command_sweep},     {"trace", command_trace},       {"next", command_next},
+    {"sweep", command_sweep},     {"pos", command_pos},           {"trace", command_trace},     {"next", command_next},
     {"inspect", command_inspect}, {"tokenize", command_tokenize}, {"compare", command_compare},
 };
 
