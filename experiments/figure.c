@@ -20,8 +20,8 @@ typedef struct Layout {
     double width, height;
     FigureBox area; /* inside the axes */
     FigureRange x, y;
-    double title_height, legend_height;
-    bool turned; /* category names stand upright */
+    double title_height, legend_height, note_height; /* the note stands below height */
+    bool turned;                                     /* category names stand upright */
     size_t names_every;
     bool is_panel, has_x_texts, has_y_texts; /* one of several: axis labels stand outside, tick labels at the edge */
     double *scratch;
@@ -255,6 +255,7 @@ static void draw_inside(FigureCanvas *c, const Layout *l)
         const double line[] = {a->x, py(l, 0), a->x + a->w, py(l, 0)};
         figure_line(c, line, 2, &figure_thin_pen);
     }
+    figure_note(c, l->plot->note, FIGURE_EDGE, l->height, l->width - 2 * FIGURE_EDGE);
     for (size_t s = 0; s < l->plot->n_series && l->plot->style == FIGURE_LINES; s++)
         draw_band(c, l, s);
     for (size_t s = 0; s < l->plot->n_series; s++) {
@@ -297,6 +298,8 @@ static void lay_out(Layout *l, double *x, size_t n_x, double *y, size_t n_y)
 {
     const FigurePlot *p = l->plot;
     figure_size(p->width_mm, p->height_mm, &l->width, &l->height);
+    l->note_height = p->note ? figure_note(NULL, p->note, 0, 0, l->width - 2 * FIGURE_EDGE) + FIGURE_EDGE : 0;
+    l->height -= p->height_mm > 0 ? l->note_height : 0;
     double inner = l->width - 2 * FIGURE_EDGE, axis_text = 0, names_height = FIGURE_TICK_TEXT, longest = 0;
     l->title_height = p->title ? figure_title(NULL, p->title, 0, 0, inner) + 2 : 0;
     int max_y_ticks = (int)(l->height / 22), max_x_ticks;
@@ -344,7 +347,7 @@ int figure_write_plot(const FigurePlot *plot, const char *stem, Error *e)
     size_t n_y = 0;
     collect(plot, memory, memory + n, &n_y);
     lay_out(&l, memory, n, memory + n, n_y);
-    int status = l.area.w > 20 && l.area.h > 20 ? figure_canvas_write(stem, l.width, l.height, draw_plot, &l, e)
+    int status = l.area.w > 20 && l.area.h > 20 ? figure_canvas_write(stem, l.width, l.height + l.note_height, draw_plot, &l, e)
                                                 : error_set(e, STATUS_FAILED, "%s: %.0f x %.0f mm leave no room for the plot",
                                                             stem, l.width / FIGURE_MM, l.height / FIGURE_MM);
     free(memory);

@@ -48,8 +48,9 @@ typedef struct FigurePlot {
     const FigureSeries *series;
     size_t n_series;
     bool zero_line;             /* a thin line at y = 0, which is then inside the axis */
+    const char *note;           /* small print under the plot, wrapped; NULL: none */
     double width_mm, height_mm; /* 0: FIGURE_NARROW_MM; 0: 0.72 of the width up to
-                                    84 mm, 0.45 above, and what title and legend need */
+                                    84 mm, 0.45 above, and what title, legend and note need */
 } FigurePlot;
 
 typedef struct FigureHeatmap {
@@ -58,8 +59,11 @@ typedef struct FigureHeatmap {
     const unsigned char *greyed; /* [n_rows, n_cols] non-zero: grey, its number kept: not to be ranked; may be NULL */
     size_t n_rows, n_cols;       /* at most 65536 cells: bin larger ones */
     const char *const *row_names, *const *col_names; /* NULL: numbered from 0 */
+    const unsigned char *marked;                     /* [n_rows, n_cols] non-zero: a dot in the cell; may be NULL */
     bool diverging;                                  /* colours meet at 0, range symmetric; else dark to light, low to high */
+    FigureScale scale;                               /* of the colours */
     bool show_values;                                /* numbers in the cells if all of them fit */
+    const char *note;
     double width_mm, height_mm;
 } FigureHeatmap;
 

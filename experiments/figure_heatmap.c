@@ -22,7 +22,7 @@ enum { MAX_CELLS = 65536 };
 
 typedef struct Layout {
     const FigureHeatmap *map;
-    double width, height, title_height;
+    double width, height, title_height, note_height; /* the note stands below height */
     FigureBox area, bar;
     FigureRange range;
     size_t col_every, row_every;
@@ -45,6 +45,12 @@ static FigureColour colour_at(const Layout *l, double p)
                              : ramp(sequential, sizeof sequential / sizeof *sequential, p);
 }
 
+/* What the eye takes for brightness. */
+static double luma(FigureColour k)
+{
+    return 0.3 * k.r + 0.59 * k.g + 0.11 * k.b;
+}
+
 static void draw_cell(FigureCanvas *c, const Layout *l, size_t row, size_t col)
 {
     const FigureHeatmap *m = l->map;
@@ -56,6 +62,11 @@ static void draw_cell(FigureCanvas *c, const Layout *l, size_t row, size_t col)
     /* A hair beyond its right and lower edge, so that no seam shows between cells; the last ones end where they should. */
     double over_w = col + 1 < m->n_cols ? 0.15 : 0, over_h = row + 1 < m->n_rows ? 0.15 : 0;
     figure_rect(c, x, y, w + over_w, h + over_h, colour);
+    if (m->marked && m->marked[i] && isfinite(m->values[i])) {
+        bool dark = !grey && luma(colour) < 0.5;
+        double radius = fmin(1.1, 0.18 * fmin(w, h));
+        figure_circle(c, x + w / 2, y + h / 2, radius, dark ? (FigureColour){1, 1, 1, 1} : (FigureColour){0, 0, 0, 1}, NULL);
+    }
     if (!isfinite(m->values[i])) {
         const FigurePen pen = {.colour = {0.55, 0.55, 0.55, 1}, .width = 0.4};
         const double stroke[] = {x, y + h, x + w, y};
@@ -99,7 +110,7 @@ static void draw_value(FigureCanvas *c, const Layout *l, size_t row, size_t col)
         return;
     bool grey = m->greyed && m->greyed[row * m->n_cols + col];
     FigureColour k = colour_at(l, figure_position(&l->range, v));
-    bool dark = !grey && 0.3 * k.r + 0.59 * k.g + 0.11 * k.b < 0.5; /* luma: what the eye takes for brightness */
+    bool dark = !grey && luma(k) < 0.5;
     if (dark)
         figure_text_colour(c, (FigureColour){1, 1, 1, 1});
     figure_text(c, x, y + VALUE_TEXT * 0.36, text, VALUE_TEXT, FIGURE_MIDDLE, 0, false);
@@ -161,8 +172,7 @@ static void draw_bar(FigureCanvas *c, const Layout *l)
                     FIGURE_TICK_TEXT, FIGURE_START, 0, false);
     }
     if (l->map->value_label)
-        figure_text(c, l->width - FIGURE_EDGE - 1.5, b->y + b->h / 2, l->map->value_label, FIGURE_TEXT, FIGURE_MIDDLE, 90,
-                    false);
+        figure_upright(c, l->width - FIGURE_EDGE - 1.5, b->y + b->h / 2, l->map->value_label, l->height);
 }
 
 static void draw_map(FigureCanvas *c, const void *what)
@@ -170,6 +180,7 @@ static void draw_map(FigureCanvas *c, const void *what)
     const Layout *l = what;
     const FigureHeatmap *m = l->map;
     figure_title(c, m->title, FIGURE_EDGE, FIGURE_EDGE, l->width - 2 * FIGURE_EDGE);
+    figure_note(c, m->note, FIGURE_EDGE, l->height, l->width - 2 * FIGURE_EDGE);
     for (size_t row = 0; row < m->n_rows; row++)
         for (size_t col = 0; col < m->n_cols; col++)
             draw_cell(c, l, row, col);
@@ -198,11 +209,10 @@ static void set_range(Layout *l, double *values)
             largest = fmax(largest, fabs(m->values[i]));
         }
     if (m->diverging) {
-        values[0] = -largest;
-        values[1] = largest;
-        n = 2;
+        values[n++] = -largest;
+        values[n++] = largest;
     }
-    figure_range(&l->range, FIGURE_SCALE_LINEAR, false, false, values, n, 6);
+    figure_range(&l->range, m->scale, false, false, values, n, 6);
 }
 
 static void lay_out(Layout *l)
@@ -211,8 +221,11 @@ static void lay_out(Layout *l)
     double bar_text = 0, row_text = 0, col_text = 0;
     figure_size(m->width_mm, m->height_mm, &l->width, &l->height);
     l->title_height = m->title ? figure_title(NULL, m->title, 0, 0, l->width - 2 * FIGURE_EDGE) + 2 : 0;
+    l->note_height = m->note ? figure_note(NULL, m->note, 0, 0, l->width - 2 * FIGURE_EDGE) + FIGURE_EDGE : 0;
     if (m->height_mm <= 0)
         l->height += l->title_height;
+    else
+        l->height -= l->note_height;
     for (size_t i = 0; i < l->range.n_ticks; i++)
         bar_text = fmax(bar_text, figure_text_width(l->range.ticks[i].text, FIGURE_TICK_TEXT, false));
     figure_names_every(m->row_names, m->n_rows, 0, false, &row_text);
@@ -248,7 +261,7 @@ int figure_write_heatmap(const FigureHeatmap *map, const char *stem, Error *e)
     Layout l = {.map = map};
     set_range(&l, values);
     lay_out(&l);
-    int status = l.area.w > 20 && l.area.h > 20 ? figure_canvas_write(stem, l.width, l.height, draw_map, &l, e)
+    int status = l.area.w > 20 && l.area.h > 20 ? figure_canvas_write(stem, l.width, l.height + l.note_height, draw_map, &l, e)
                                                 : error_set(e, STATUS_FAILED, "%s: %.0f x %.0f mm leave no room for the map",
                                                             stem, l.width / FIGURE_MM, l.height / FIGURE_MM);
     free(values);

@@ -5,46 +5,94 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "engine/base/utf8.h"
+
 const FigurePen figure_axis_pen = {.colour = {0, 0, 0, 1}, .width = 0.6};
 const FigurePen figure_thin_pen = {.colour = {0.5, 0.5, 0.5, 1}, .width = 0.5};
 
-double figure_title(FigureCanvas *c, const char *title, double x, double y, double width)
+/* Bytes from s to the next place where a line may end: after a space, before or after an East Asian character, unless closing
+ * punctuation follows. */
+static size_t piece_bytes(const char *s)
 {
-    const double line_height = FIGURE_TITLE_TEXT * 1.3;
-    double height = 0;
-    char line[256];
-    size_t len = 0;
-    for (const char *word = title; word && *word;) {
-        size_t n = strcspn(word, " ");
-        size_t sep = len ? 1 : 0;
-        if (len + sep + n < sizeof line) {
-            if (sep)
-                line[len] = ' ';
-            memcpy(line + len + sep, word, n);
-            line[len + sep + n] = '\0';
+    size_t len = strlen(s), n = 0;
+    uint32_t code = 0, next = 0;
+    while (n < len) {
+        size_t step = utf8_decode(s + n, len - n, &code);
+        if (!step) {
+            step = 1;
+            code = 0xfffd;
         }
-        bool fits = len + sep + n < sizeof line && figure_text_width(line, FIGURE_TITLE_TEXT, true) <= width;
-        if (!fits && len > 0) { /* the word begins the next line */
-            line[len] = '\0';
-            height += line_height;
-            if (c)
-                figure_text(c, x, y + height - 0.3 * line_height, line, FIGURE_TITLE_TEXT, FIGURE_START, 0, true);
+        n += step;
+        if (n == len || code == ' ')
+            break;
+        next = 0;
+        utf8_decode(s + n, len - n, &next);
+        bool is_closing = next == 0x3001 || next == 0x3002 || next == 0xff09 || next == 0x300d || next == 0xff0c;
+        bool is_opening = code == 0xff08 || code == 0x300c;
+        if ((code >= 0x2e80 || next >= 0x2e80) && !is_closing && !is_opening && next != ' ')
+            break;
+    }
+    return n;
+}
+
+typedef struct TextStyle {
+    double size, line_height;
+    bool bold;
+} TextStyle;
+
+static void draw_line_of(FigureCanvas *c, char *line, size_t len, double x, double baseline, const TextStyle *style)
+{
+    while (len > 0 && line[len - 1] == ' ')
+        len--;
+    line[len] = '\0';
+    if (c)
+        figure_text(c, x, baseline, line, style->size, FIGURE_START, 0, style->bold);
+}
+
+static double wrap(FigureCanvas *c, const char *text, double x, double y, double width, const TextStyle *style)
+{
+    double height = 0;
+    char line[512] = "";
+    size_t len = 0;
+    while (text && *text) {
+        size_t n = piece_bytes(text), shown = n;
+        while (shown > 0 && text[shown - 1] == ' ')
+            shown--;
+        bool fits = len + n < sizeof line;
+        if (fits) {
+            memcpy(line + len, text, shown);
+            line[len + shown] = '\0';
+            fits = figure_text_width(line, style->size, style->bold) <= width;
+        }
+        if (!fits && len > 0) { /* the piece begins the next line */
+            height += style->line_height;
+            draw_line_of(c, line, len, x, y + height - 0.3 * style->line_height, style);
             len = 0;
             continue;
         }
         if (n >= sizeof line) /* one endless word: cut */
-            n = 0;
-        len += n ? sep + n : 0;
-        word += strcspn(word, " ");
-        word += strspn(word, " ");
+            n = sizeof line - 1;
+        memcpy(line + len, text, n);
+        len += n;
+        text += n;
     }
     if (len > 0) {
-        line[len] = '\0';
-        height += line_height;
-        if (c)
-            figure_text(c, x, y + height - 0.3 * line_height, line, FIGURE_TITLE_TEXT, FIGURE_START, 0, true);
+        height += style->line_height;
+        draw_line_of(c, line, len, x, y + height - 0.3 * style->line_height, style);
     }
     return height;
+}
+
+double figure_title(FigureCanvas *c, const char *title, double x, double y, double width)
+{
+    const TextStyle style = {FIGURE_TITLE_TEXT, FIGURE_TITLE_TEXT * 1.3, true};
+    return wrap(c, title, x, y, width, &style);
+}
+
+double figure_note(FigureCanvas *c, const char *note, double x, double y, double width)
+{
+    const TextStyle style = {FIGURE_NOTE_TEXT, FIGURE_NOTE_TEXT * 1.3, false};
+    return wrap(c, note, x, y, width, &style);
 }
 
 void figure_size(double width_mm, double height_mm, double *width, double *height)

@@ -9,6 +9,7 @@
 #define FIGURE_TEXT 7.0       /* labels, points */
 #define FIGURE_TICK_TEXT 6.5
 #define FIGURE_TITLE_TEXT 7.5
+#define FIGURE_NOTE_TEXT 5.5
 #define FIGURE_EDGE 4.0 /* free border */
 #define FIGURE_TICK_LENGTH 2.5
 #define FIGURE_GAP 3.0 /* between neighbours */
@@ -19,8 +20,10 @@ typedef struct FigureBox {
 
 extern const FigurePen figure_axis_pen, figure_thin_pen;
 
-/* Wrapped at spaces to width; draws when c is not NULL, first baseline one line below y. Returns the height taken. */
+/* Wrapped to width, at spaces and beside East Asian characters; draws when c is not NULL, first baseline one line below y. Returns the height taken. */
 double figure_title(FigureCanvas *c, const char *title, double x, double y, double width);
+/* Small print, wrapped likewise; draws downwards from y when c is not NULL. Returns the height taken, 0 for NULL. */
+double figure_note(FigureCanvas *c, const char *note, double x, double y, double width);
 /* Width and height in points for sizes in mm that may be 0. */
 void figure_size(double width_mm, double height_mm, double *width, double *height);
 /* A label turned by 90 degrees, centred at y where it fits the page, else moved into it. */
