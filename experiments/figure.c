@@ -360,7 +360,7 @@ typedef struct Grid {
     const FigurePanels *p;
     Layout *layouts; /* [n_plots] */
     size_t n_cols, n_rows;
-    double width, height, title_height, legend_height, legend_x;
+    double width, height, title_height, legend_height, legend_x, note_height;
 } Grid;
 
 static void draw_grid(FigureCanvas *c, const void *what)
@@ -369,6 +369,7 @@ static void draw_grid(FigureCanvas *c, const void *what)
     const FigurePlot *first = &g->p->plots[0];
     double top = FIGURE_EDGE + g->title_height + g->legend_height, middle = (top + g->height) / 2;
     figure_title(c, g->p->title, FIGURE_EDGE, FIGURE_EDGE, g->width - 2 * FIGURE_EDGE);
+    figure_note(c, g->p->note, FIGURE_EDGE, g->height, g->width - 2 * FIGURE_EDGE);
     lay_legend(c, &g->layouts[0], g->legend_x, FIGURE_EDGE + g->title_height, g->width - FIGURE_EDGE - g->legend_x);
     for (size_t i = 0; i < g->p->n_plots; i++) {
         const Layout *l = &g->layouts[i];
@@ -438,8 +439,9 @@ int figure_write_panels(const FigurePanels *p, const char *stem, Error *e)
             at += p->plots[i].series[s].n;
         n_y += more;
     }
+    g.note_height = p->note ? figure_note(NULL, p->note, 0, 0, g.width - 2 * FIGURE_EDGE) + FIGURE_EDGE : 0;
     lay_grid(&g, memory, n, memory + n, n_y, (p->panel_mm > 0 ? p->panel_mm : 22) * FIGURE_MM);
-    status = g.layouts[0].area.w > 20 ? figure_canvas_write(stem, g.width, g.height, draw_grid, &g, e)
+    status = g.layouts[0].area.w > 20 ? figure_canvas_write(stem, g.width, g.height + g.note_height, draw_grid, &g, e)
                                       : error_set(e, STATUS_FAILED, "%s: %.0f mm leave no room for %zu columns of panels", stem,
                                                   g.width / FIGURE_MM, g.n_cols);
 done:

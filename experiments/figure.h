@@ -74,6 +74,7 @@ typedef struct FigurePanels {
     const FigurePlot *plots;
     size_t n_plots, n_cols;    /* 0: 4 */
     double width_mm, panel_mm; /* panel_mm: height of one; 0: 22 */
+    const char *note;          /* small print below; NULL: none */
 } FigurePanels;
 
 int figure_write_plot(const FigurePlot *plot, const char *stem, Error *e);

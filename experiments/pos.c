@@ -3,17 +3,23 @@
 #include <signal.h>
 #include <string.h>
 
+#include "experiments/pos_figure.h"
 #include "experiments/pos_results.h"
 
 static int pos_story(const StrataPosOptions *o, PosRun *run, PosWords *words, PosResults *results, Error *e)
 {
-    int status = pos_words_build(run, o->gold, words, e);
+    CaptionsLang lang;
+    int status = captions_lang(o->lang, &lang, e);
+    if (!status)
+        status = pos_words_build(run, o->gold, words, e);
     if (!status)
         status = pos_results_compute(run, words, o->fine, o->common.stop, results, e);
     if (!status)
         status = pos_words_write(run, words, e);
     if (!status)
         status = pos_results_write(run, words, results, e);
+    if (!status)
+        status = pos_figure_write(run, words, results, captions_for_figures(lang, o->common.quiet), e);
     return status;
 }
 
