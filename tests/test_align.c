@@ -329,9 +329,10 @@ static const char *const gold_text = "# text\n"
 
 static void test_gold(void)
 {
-    char path[] = "/tmp/strata-gold-XXXXXX";
-    int fd = mkstemp(path);
-    FILE *f = fd >= 0 ? fdopen(fd, "w") : NULL;
+    char dir[] = "/tmp/strata-gold-XXXXXX", path[64];
+    CHECK(mkdtemp(dir) != NULL);
+    snprintf(path, sizeof path, "%s/gold.conllu", dir);
+    FILE *f = fopen(path, "w");
     PosGold g;
     Error e = {""};
     CHECK(f && fputs(gold_text, f) >= 0 && fclose(f) == 0);
@@ -344,6 +345,7 @@ static void test_gold(void)
     CHECK(pos_gold_take(&g, "more", 4, 2, &e) == STATUS_FAILED && strstr(e.text, "end before row 2"));
     pos_gold_close(&g);
     remove(path);
+    remove(dir);
 }
 
 int main(void)
