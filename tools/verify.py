@@ -7,8 +7,9 @@ Read: ledger.safetensors (losses, ranks, divergences per order and predicted tok
 ppl.csv (the figures that are judged). Every figure of the baseline and of every order that follows from the ledger is computed anew:
 nll, ppl, word_ppl, bits_per_byte, top1_accuracy, top5_accuracy, agreement, kl, delta_nll, both intervals, ppl_mean_of_rows,
 nll_body, ppl_body, n_nonfinite; so are n_tokens, n_body_tokens, the denominators and the number of bootstrap units, and
-ppl.csv must say what ppl.json says. Of a greedy
-sweep the whole path is chosen anew: per stage the layer removed, and its losses on even and odd windows. Influence and FLOP counters do not follow from the ledger and are left out.
+ppl.csv must say what ppl.json says. Of a greedy sweep the whole path is chosen anew: per stage the layer removed, and its
+losses on even and odd windows. Where `strata pos` has been, pos.json, pos.csv and pos_words.csv are judged likewise, by
+verify_pos.py. Influence and FLOP counters do not follow from the ledger and are left out.
 
 Prints what was verified and exits 0; exits 1 naming the first figure that differs; exits 2 when the folder cannot be read.
 
@@ -189,6 +190,11 @@ class Checker:
     def __init__(self):
         self.n = 0
 
+    def text(self, where, found, expected):
+        self.n += 1
+        if found != expected:
+            raise Mismatch("%s: found %r, expected %r" % (where, found, expected))
+
     def same(self, where, found, expected, scale=0.0, relative=RELATIVE):
         """null stands for what is not finite."""
         self.n += 1
@@ -365,6 +371,10 @@ def verify(directory):
         check_greedy(check, ledger, ppl, results)
     check_csv(check, os.path.join(directory, "ppl.csv"), results)
     print("%s: %d figures of %d orders over %d tokens agree" % (directory, check.n, n_orders, n_tokens))
+    if os.path.exists(os.path.join(directory, "pos.json")):
+        import verify_pos
+
+        verify_pos.verify(sys.modules[__name__], check, directory, ledger, rows, ppl)
 
 
 def main():

@@ -1,0 +1,102 @@
+#!/bin/bash
+# test_pos.sh: `strata pos` as a user meets it: found by name, refused with one line, the same bytes again, and every figure of
+# ppl.json and pos.json recomputed in numpy (a counted skip where Python has no numpy; PYTHON names another interpreter).
+cd "$(dirname "$0")/.." || exit 1
+STRATA=${BUILD:-build}/strata
+MODEL=tools/demo/model
+TEXT=tools/demo/wikitext-2-excerpt.txt
+PYTHON=${PYTHON:-python3}
+export PYTHONDONTWRITEBYTECODE=1
+tmp=$(mktemp -d "${TMPDIR:-/tmp}/strata-pos-XXXXXX") || exit 1
+trap 'rm -rf "$tmp"' EXIT
+passed=0 failed=0 skipped=0
+ok() {
+    passed=$((passed + 1))
+}
+bad() {
+    failed=$((failed + 1))
+    echo "failed: $1"
+    [ -s "$tmp/err" ] && sed 's/^/    /' "$tmp/err" | head -5
+}
+# refuses STATUS TEXT ARGUMENT...: the command exits with STATUS and says one line that holds TEXT.
+refuses() {
+    local status=$1 text=$2
+    shift 2
+    "$STRATA" "$@" >"$tmp/out" 2>"$tmp/err"
+    local got=$?
+    if [ $got = "$status" ] && [ "$(wc -l <"$tmp/err")" = 1 ] && grep -qF -- "$text" "$tmp/err"; then
+        ok
+    else
+        bad "strata $* exits $got, expected $status with one line about \"$text\""
+    fi
+}
+# works NAME COMMAND...
+works() {
+    local name=$1
+    shift
+    if "$@" >"$tmp/out" 2>"$tmp/err"; then ok; else bad "$name: exit $?"; fi
+}
+# says NAME TEXT: the last command's output holds TEXT.
+says() {
+    if grep -qF -- "$2" "$tmp/out"; then ok; else bad "$1: no \"$2\" in its output"; fi
+}
+pos="pos --dataset_path $TEXT --experiment removal --sample_size 60 --output_dir $tmp/r"
+folder=$tmp/r/removal/model_wikitext-2-excerpt_n60
+
+refuses 2 'make it with `strata sweep`' $pos --model_name model
+works 'a sweep' "$STRATA" sweep --model_name $MODEL --dataset_path $TEXT --max_samples 60 --context 96 --experiment removal --output_dir "$tmp/r" --quiet
+works 'pos by the last part of the name' "$STRATA" $pos --model_name model
+says 'pos' 'minus other words'
+says 'pos' 'it was not measured on this corpus'
+says 'pos' 'next: strata compare'
+cp "$folder/pos.json" "$tmp/first.json"
+cp "$folder/pos_words.csv" "$tmp/first.csv"
+works 'pos by the whole name' "$STRATA" $pos --model_name $MODEL
+cmp -s "$folder/pos.json" "$tmp/first.json" && cmp -s "$folder/pos_words.csv" "$tmp/first.csv" && ok || bad 'pos.json differs the second time'
+works 'pos of a folder, as JSON' "$STRATA" pos --model_name "$folder" --json --quiet
+cmp -s "$tmp/out" "$folder/pos.json" && ok || bad '--json prints another pos.json'
+works 'Japanese captions' "$STRATA" pos --model_name "$folder" --lang ja --quiet
+for figure in pos_heatmap pos_lines pos_bars pos_bars_worst; do
+    for ending in svg png pdf csv; do
+        [ -s "$folder/figures/$figure.$ending" ] && ok || bad "figures/$figure.$ending is not there"
+    done
+done
+refuses 2 'there are:' $pos --model_name mode
+refuses 2 'there are:' $pos --model_name tools/demo
+refuses 2 '--lang' $pos --model_name model --lang xx
+refuses 2 '--dataset_type is missing' pos --model_name model
+refuses 2 '--model_name is missing' pos --dataset_type wiki-text-2
+refuses 1 'no-such-file' $pos --model_name model --gold "$tmp/no-such-file"
+cp -r "$folder" "$tmp/r/removal/other_wikitext-2-excerpt_n60"
+refuses 2 '2 results match' $pos --model_name model
+works 'the slug decides' "$STRATA" $pos --model_name other
+rm -r "$tmp/r/removal/other_wikitext-2-excerpt_n60"
+
+if "$PYTHON" -c 'import numpy' 2>/dev/null; then
+    works 'verify.py' "$PYTHON" tools/verify.py "$folder"
+    says 'verify.py' 'figures of pos.json agree'
+    sed 's/"word_contrast": -*0*\.*[0-9]/&1/' "$folder/pos.json" >"$tmp/changed.json"
+    cmp -s "$folder/pos.json" "$tmp/changed.json" && bad 'nothing was changed'
+    cp "$tmp/changed.json" "$folder/pos.json"
+    "$PYTHON" tools/verify.py "$folder" >"$tmp/out" 2>"$tmp/err"
+    [ $? = 1 ] && grep -q 'word_contrast' "$tmp/err" && ok || bad 'verify.py passes a changed pos.json'
+    cp "$tmp/first.json" "$folder/pos.json"
+    sed '200s/,NOUN,\|,PROPN,\|,VERB,\|,ADP,\|,DET,\|,PUNCT,\|,ADJ,\|,NUM,\|,AUX,\|,PRON,\|,ADV,\|,PART,\|,CCONJ,\|,SCONJ,/,X,/' "$tmp/first.csv" >"$folder/pos_words.csv"
+    "$PYTHON" tools/verify.py "$folder" >"$tmp/out" 2>"$tmp/err"
+    [ $? = 1 ] && ok || bad 'verify.py passes a changed tag'
+    cp "$tmp/first.csv" "$folder/pos_words.csv"
+    if "$PYTHON" -c 'import pandas' 2>/dev/null; then
+        works 'strata_results.py' "$PYTHON" tools/strata_results.py "$folder"
+        says 'strata_results.py' 'words: '
+    else
+        echo 'skipped: strata_results.py: Python has no pandas'
+        skipped=$((skipped + 1))
+    fi
+else
+    echo 'skipped: verify.py and strata_results.py: Python has no numpy'
+    skipped=$((skipped + 1))
+fi
+[ "${STRICT:-}" = 1 ] && failed=$((failed + skipped)) skipped=0
+
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" = 0 ]
