@@ -13,7 +13,7 @@
 
 #include "engine/base/file.h"
 #include "experiments/captions.h"
-#include "experiments/figure.h"
+#include "experiments/figure_layout.h"
 #include "experiments/layer_axis.h"
 #include "experiments/table.h"
 
@@ -265,49 +265,64 @@ static int draw_importance(const Draw *d, Error *e)
     return status;
 }
 
-/* Rows: overall and tags; columns: pairs. */
+/* Names of pairs, or their numbers in the table where names would take more than 0.4 of the figure. */
+static void name_pairs(const Compare *c, char (*names)[300], const char **rows)
+{
+    double longest = 0;
+    for (size_t p = 0; p < c->n_pairs; p++) {
+        snprintf(names[p], 300, "%.140s / %.140s", c->results[c->pairs[p].a].label, c->results[c->pairs[p].b].label);
+        longest = fmax(longest, figure_text_width(names[p], FIGURE_TICK_TEXT, false));
+        rows[p] = names[p];
+    }
+    for (size_t p = 0; longest > 0.4 * FIGURE_WIDE_MM * FIGURE_MM && p < c->n_pairs; p++)
+        snprintf(names[p], 300, "%zu / %zu", c->pairs[p].a + 1, c->pairs[p].b + 1);
+}
+
+/* Rows: pairs; columns: overall and tags. */
 static int draw_correlation(const Draw *d, Error *e)
 {
     const Compare *c = d->c;
-    size_t n_rows = c->n_tags + 1, n = 0;
-    double *values = calloc(n_rows * c->n_pairs, sizeof *values);
-    const char **rows = calloc(n_rows, sizeof *rows), **headers = calloc(c->n_pairs + 1, sizeof *headers);
-    char(*columns)[300] = calloc(c->n_pairs, sizeof *columns), stem[600];
+    size_t most = c->n_tags + 1, n = 0;
+    double *values = calloc(most * c->n_pairs, sizeof *values);
+    const char **rows = calloc(c->n_pairs, sizeof *rows), **columns = calloc(most + 2, sizeof *columns);
+    char(*names)[300] = calloc(c->n_pairs, sizeof *names), stem[600];
     Table t = {0};
     int status =
-        values && rows && headers && columns ? STATUS_OK : error_set(e, STATUS_FAILED, "compare: no memory for correlations");
+        values && rows && columns && names ? STATUS_OK : error_set(e, STATUS_FAILED, "compare: no memory for correlations");
     if (status)
         goto done;
-    headers[0] = "by";
-    for (size_t p = 0; p < c->n_pairs; p++) {
-        snprintf(columns[p], sizeof *columns, "%.140s / %.140s", c->results[c->pairs[p].a].label,
-                 c->results[c->pairs[p].b].label);
-        headers[p + 1] = columns[p];
+    columns[0] = "model";
+    columns[1] = "other_model";
+    columns[2] = "all"; /* most + 2 of them: 2 before the names of the tags */
+    for (size_t tag = 0, k = 3; tag <= c->n_tags; tag++) {
+        n = k - 2;
+        if (tag < c->n_tags && is_shown(c, tag))
+            columns[k++] = c->tag_names[tag];
     }
-    table_begin(&t, headers, c->n_pairs + 1);
-    for (size_t row = 0; row < n_rows; row++) {
-        if (row && !is_shown(c, row - 1))
-            continue;
-        rows[n] = row ? c->tag_names[row - 1] : "all";
-        table_text(&t, rows[n]);
-        for (size_t p = 0; p < c->n_pairs; p++) {
-            const ComparePair *pair = row ? &c->tag_pairs[(row - 1) * c->n_pairs + p] : &c->pairs[p];
-            values[n * c->n_pairs + p] = pair->spearman;
-            table_number(&t, pair->spearman, -1);
+    name_pairs(c, names, rows);
+    table_begin(&t, columns, n + 2);
+    for (size_t p = 0; p < c->n_pairs; p++) {
+        table_text(&t, c->results[c->pairs[p].a].label);
+        table_text(&t, c->results[c->pairs[p].b].label);
+        for (size_t k = 0, tag = 0; k < n; k++) {
+            while (k && !is_shown(c, tag))
+                tag++;
+            double rho = k ? c->tag_pairs[tag++ * c->n_pairs + p].spearman : c->pairs[p].spearman;
+            values[p * n + k] = rho;
+            table_number(&t, rho, -1);
         }
-        n++;
     }
     FigureHeatmap map = {.title = captions_text(d->lang, "rank correlation of the layers' importance"),
                          .value_label = captions_text(d->lang, "rank correlation (Spearman)"),
                          .values = values,
-                         .n_rows = n,
-                         .n_cols = c->n_pairs,
+                         .n_rows = c->n_pairs,
+                         .n_cols = n,
                          .row_names = rows,
-                         .col_names = (const char *const *)(headers + 1),
+                         .col_names = (const char *const *)(columns + 2),
                          .diverging = true,
                          .show_values = true,
-                         .width_mm = c->n_pairs > 3 ? FIGURE_WIDE_MM : FIGURE_NARROW_MM,
-                         .height_mm = 40 + 5 * (double)n};
+                         .width_mm = FIGURE_WIDE_MM,
+                         .height_mm = 42 + 5 * (double)c->n_pairs};
     snprintf(stem, sizeof stem, "%scorrelation", d->stem);
     status = figure_write_heatmap(&map, stem, e);
     if (!status)
@@ -316,8 +331,8 @@ done:
     table_free(&t);
     free(values);
     free(rows);
-    free(headers);
     free(columns);
+    free(names);
     return status;
 }
 

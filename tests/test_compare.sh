@@ -1,0 +1,75 @@
+#!/bin/bash
+# test_compare.sh: strata compare on the command line: refusals are one line with the right exit status, the seed's form of the command
+# works on real sweeps, equal runs write equal files.
+cd "$(dirname "$0")/.." || exit 1
+STRATA=${BUILD:-build}/strata
+DATA=tests/data/compare
+tmp=$(mktemp -d "${TMPDIR:-/tmp}/strata-compare-XXXXXX") || exit 1
+trap 'rm -rf "$tmp"' EXIT
+passed=0 failed=0
+ok() { passed=$((passed + 1)); }
+bad() {
+    failed=$((failed + 1))
+    echo "failed: $1"
+    [ -s "$tmp/err" ] && sed 's/^/    /' "$tmp/err" | head -5
+}
+# refuses STATUS TEXT ARGUMENT...: the command exits with STATUS and says one line that holds TEXT.
+refuses() {
+    local status=$1 text=$2
+    shift 2
+    "$STRATA" "$@" --output_dir "$tmp/refused" >"$tmp/out" 2>"$tmp/err"
+    local got=$?
+    if [ $got = "$status" ] && [ "$(wc -l <"$tmp/err")" = 1 ] && grep -qF -- "$text" "$tmp/err" && [ ! -e "$tmp/refused" ]; then
+        ok
+    else
+        bad "strata $* exits $got, expected $status with one line about \"$text\""
+    fi
+}
+# holds NAME FILE TEXT
+holds() { if grep -qF -- "$3" "$2"; then ok; else bad "$1: $2 does not hold \"$3\""; fi; }
+
+refuses 2 'expected two ppl.json or more' compare --json_files $DATA/a/ppl.json --experiment removal
+refuses 2 '--json_files: a value is missing' compare --json_files --experiment removal
+refuses 2 'expected two ppl.json or more' compare --experiment removal
+refuses 1 "$DATA/none/ppl.json" compare --json_files $DATA/a/ppl.json $DATA/none/ppl.json --experiment removal
+refuses 2 'experiment: expected exchange, found removal' compare --json_files $DATA/a/ppl.json $DATA/b/ppl.json --experiment exchange
+refuses 2 'models are compared on the same rows only' compare --json_files $DATA/a/ppl.json $DATA/other_rows/ppl.json --experiment removal
+refuses 2 '--depth' compare --json_files $DATA/a/ppl.json $DATA/b/ppl.json --depth shallow
+refuses 2 'did you mean --json_files' compare --json_file $DATA/a/ppl.json
+
+# A model of 12 layers and one of few, with another tokenizer, on the same rows: the command as the seed has it.
+removal() {
+    "$STRATA" sweep --model_name "$1" --dataset_path tools/demo/wikitext-2-excerpt.txt --max_samples "$2" --context 32 --experiment removal \
+        --output_dir "$tmp/results" --tag "n$2" --quiet >/dev/null 2>"$tmp/err" || bad "sweep of $1"
+}
+# The demonstration model without its tokenizer's last merges: same weights, other tokens, so that most but not all bounds agree.
+cp -r tools/demo/model "$tmp/stranger"
+awk '/^    "merges": \[/ { inside = 1 }
+     inside && /^      \[/ && ++n > 300 { last = 1 }
+     last && /^    \]/ { last = 0; inside = 0 }
+     last { next }
+     inside && n == 300 && /^      \],/ { print "      ]"; next }
+     { print }' tools/demo/model/tokenizer.json >"$tmp/stranger/tokenizer.json"
+removal tools/demo/model 12
+removal "$tmp/stranger" 12
+removal tools/demo/model 10
+A=$tmp/results/removal/model_n12_wikitext-2-excerpt_n12/ppl.json
+B=$tmp/results/removal/stranger_n12_wikitext-2-excerpt_n12/ppl.json
+C=$tmp/results/removal/model_n10_wikitext-2-excerpt_n10/ppl.json
+refuses 2 '(12 and 10 rows)' compare --json_files "$A" "$C" --experiment removal
+"$STRATA" compare --json_files "$A" "$B" --experiment removal --output_dir "$tmp/one" >"$tmp/out" 2>"$tmp/err" && ok || bad 'compare'
+holds 'the table' "$tmp/out" 'bits/byte'
+holds 'the table' "$tmp/out" 'Spearman'
+holds 'the next command' "$tmp/out" 'strata report'
+holds 'compare.json' "$tmp/one/compare.json" '"schema": "strata.compare.1"'
+holds 'compare.json' "$tmp/one/compare.json" '"same_tokens": false'
+for file in compare.csv removal_layers.svg removal_layers.png removal_layers.pdf removal_layers.csv removal_importance.svg; do
+    if [ -s "$tmp/one/$file" ]; then ok; else bad "no $file"; fi
+done
+"$STRATA" compare --json_files "$A" "$B" --experiment=removal --output-dir "$tmp/two" --quiet >"$tmp/out" 2>"$tmp/err" && ok || bad 'again'
+if diff -r "$tmp/one" "$tmp/two" >"$tmp/err"; then ok; else bad 'equal runs differ'; fi
+"$STRATA" compare --json_files "$A" "$B" --depth absolute --lang ja --json --output_dir "$tmp/three" >"$tmp/out" 2>"$tmp/err" && ok || bad 'options'
+holds '--json' "$tmp/out" '"depth": "absolute"'
+
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]
