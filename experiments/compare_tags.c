@@ -7,6 +7,7 @@
 #include "experiments/compare.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -95,6 +96,25 @@ static int read_pos(Compare *c, CompareResult *r, const char *path, Error *e)
     return status;
 }
 
+/* Makes what is absent. A sweep without text has no parts of speech: that is a note, not the end of the comparison. */
+static int make_pos(Compare *c, const CompareResult *r, bool *made, Error *e)
+{
+    const StrataCommon *common = &c->options->common;
+    const StrataPosOptions pos = {.common = {.model_name = r->dir, .quiet = common->quiet, .stop = common->stop},
+                                  .experiment = r->experiment,
+                                  .lang = c->options->lang};
+    Error why = {""};
+    if (!common->quiet)
+        fprintf(stderr, "%s: no pos.json yet; tagging its rows\n", r->dir);
+    int status = strata_pos(&pos, &why);
+    *made = status == STATUS_OK;
+    if (status == STATUS_INTERRUPTED)
+        return error_set(e, status, "%s", why.text);
+    if (status)
+        strbuf_printf(&c->notes, "%s without parts of speech: %s\n", r->label, why.text);
+    return STATUS_OK;
+}
+
 static void note_words(Compare *c)
 {
     for (size_t t = 0; t < c->n_tags; t++)
@@ -154,7 +174,10 @@ int compare_read_tags(Compare *c, Error *e)
         char *path = file_join(r->dir, "pos.json");
         if (!path)
             status = error_set(e, STATUS_FAILED, "%s: no memory", r->dir);
-        else if (file_exists(path))
+        bool there = path && file_exists(path);
+        if (path && !there)
+            status = make_pos(c, r, &there, e);
+        if (!status && there)
             status = read_pos(c, r, path, e);
         free(path);
     }

@@ -141,7 +141,9 @@ static void draw_line(FigureCanvas *c, const Layout *l, size_t s)
             figure_line(c, l->scratch, n, &pen);
         i += n ? n : 1;
     }
-    double radius = l->area.w / (double)(v->n ? v->n : 1) < 5 ? 1.3 : 1.9; /* smaller where points are dense */
+    double radius = l->is_panel                                 ? 1.2
+                    : l->area.w / (double)(v->n ? v->n : 1) < 5 ? 1.3
+                                                                : 1.9; /* smaller where points are dense */
     for (size_t i = 0; i < v->n; i++)
         if (shown(l, v->y[i]))
             draw_marker(c, (int)s, px(l, x_of(v, i)), py(l, v->y[i]), radius, colour_of(s, 1));
@@ -316,7 +318,7 @@ static void lay_out(Layout *l, double *x, size_t n_x, double *y, size_t n_y)
         if (l->turned)
             names_height = longest;
     } else {
-        max_x_ticks = (int)(l->area.w / 18);
+        max_x_ticks = (int)(l->area.w / (p->x.integers ? 18 : 30));
         figure_range(&l->x, p->x.scale, p->x.integers, false, x, n_x, max_x_ticks > 3 ? max_x_ticks : 3);
         if (p->style == FIGURE_BARS) {
             l->x.min -= 0.5; /* half a bar beyond the first and the last */
