@@ -96,7 +96,9 @@ typedef struct Compare {
     Arena arena;
 } Compare;
 
-/* compare_input.c: opens and checks every file; fills all but the computed fields. */
+/* compare_input.c: one ppl.json, given itself, as its folder or as the pos.json beside it. Strings and orders live in arena. */
+int compare_result_read(const char *path, Arena *arena, CompareResult *r, Error *e);
+/* Opens and checks every file; fills all but the computed fields. */
 int compare_open(Compare *c, Error *e);
 /* compare_sums.c: common bytes, changes with intervals, bins, correlations. */
 int compare_compute(Compare *c, Error *e);

@@ -17,9 +17,9 @@
 
 static const CompareChange no_change = {NAN, NAN, NAN, NAN, NAN};
 
-static const char *keep(Compare *c, const char *s)
+static const char *keep(Arena *arena, const char *s)
 {
-    return s ? arena_strndup(&c->arena, s, strlen(s)) : NULL;
+    return s ? arena_strndup(arena, s, strlen(s)) : NULL;
 }
 
 /* ---- one file ---- */
@@ -33,7 +33,7 @@ static int read_pair(const ResultNode *order, const char *field, double *lo, dou
     return status;
 }
 
-static int read_order(Compare *c, const CompareResult *r, const ResultNode *node, CompareOrder *o, Error *e)
+static int read_order(Arena *arena, const CompareResult *r, const ResultNode *node, CompareOrder *o, Error *e)
 {
     const char *name = NULL;
     int64_t index = 0;
@@ -63,7 +63,7 @@ static int read_order(Compare *c, const CompareResult *r, const ResultNode *node
     if (index < 0)
         return error_set(e, STATUS_FAILED, "%s: %s.ledger_index: expected at least 0, found %lld", node->path, node->where,
                          (long long)index);
-    o->name = keep(c, name);
+    o->name = keep(arena, name);
     o->ledger_index = (size_t)index;
     o->place = layer_axis_label(r->experiment) ? layer_axis_place(r->experiment, name) : NAN;
     o->depth = layer_axis_relative(o->place, r->n_layers);
@@ -74,33 +74,33 @@ static int read_order(Compare *c, const CompareResult *r, const ResultNode *node
     return o->name ? STATUS_OK : error_set(e, STATUS_FAILED, "%s: no memory for orders", node->path);
 }
 
-static const char *hash_of(Compare *c, const ResultNode *hashes, const char *name)
+static const char *hash_of(Arena *arena, const ResultNode *hashes, const char *name)
 {
     const char *value = NULL;
-    return result_has(hashes, name) && result_string(hashes, name, &value, NULL) == STATUS_OK ? keep(c, value) : NULL;
+    return result_has(hashes, name) && result_string(hashes, name, &value, NULL) == STATUS_OK ? keep(arena, value) : NULL;
 }
 
-static int read_protocol(Compare *c, CompareResult *r, const ResultNode *root, Error *e)
+static int read_protocol(Arena *arena, CompareResult *r, const ResultNode *root, Error *e)
 {
     ResultNode protocol, hashes;
     const char *text = NULL;
     int status = result_child(root, "protocol", &protocol, e);
     if (!status)
         status = result_string(&protocol, "name", &text, e);
-    r->protocol = keep(c, text);
+    r->protocol = keep(arena, text);
     if (!status)
         status = result_child(&protocol, "hashes", &hashes, e);
     if (status)
         return status;
-    r->rows_sha256 = hash_of(c, &hashes, "rows_sha256");
-    r->ids_sha256 = hash_of(c, &hashes, "ids_sha256");
+    r->rows_sha256 = hash_of(arena, &hashes, "rows_sha256");
+    r->ids_sha256 = hash_of(arena, &hashes, "ids_sha256");
     if (!r->rows_sha256)
         return error_set(e, STATUS_FAILED, "%s: protocol.hashes.rows_sha256: expected a hash of the rows, found none", r->file);
     /* What only describes: absent in files of other programs, then unknown. */
     double number = NAN;
-    r->unit = result_string(&protocol, "bootstrap_unit", &text, NULL) == STATUS_OK ? keep(c, text) : "window";
-    r->dtype = result_string(&protocol, "dtype", &text, NULL) == STATUS_OK ? keep(c, text) : "";
-    r->numerics = result_string(&protocol, "numerics", &text, NULL) == STATUS_OK ? keep(c, text) : "";
+    r->unit = result_string(&protocol, "bootstrap_unit", &text, NULL) == STATUS_OK ? keep(arena, text) : "window";
+    r->dtype = result_string(&protocol, "dtype", &text, NULL) == STATUS_OK ? keep(arena, text) : "";
+    r->numerics = result_string(&protocol, "numerics", &text, NULL) == STATUS_OK ? keep(arena, text) : "";
     r->context = result_number(&protocol, "context", &number, NULL) == STATUS_OK && number > 0 ? (int64_t)number : 0;
     r->seed = result_number(&protocol, "seed", &number, NULL) == STATUS_OK && number > 0 ? (int64_t)number : 0;
     r->n_resamples = result_number(&protocol, "n_resamples", &number, NULL) == STATUS_OK && number > 1 && number <= 1e6
@@ -110,7 +110,7 @@ static int read_protocol(Compare *c, CompareResult *r, const ResultNode *root, E
     return STATUS_OK;
 }
 
-static int read_orders(Compare *c, CompareResult *r, const ResultNode *root, Error *e)
+static int read_orders(Arena *arena, CompareResult *r, const ResultNode *root, Error *e)
 {
     ResultNode baseline, steps, list, item = {0};
     int status = result_child(root, "baseline", &baseline, e);
@@ -126,12 +126,12 @@ static int read_orders(Compare *c, CompareResult *r, const ResultNode *root, Err
     if (!n || !r->n_layers)
         return error_set(e, STATUS_FAILED, "%s: %s: expected at least one, found none", r->file,
                          n ? "baseline.steps" : "orders");
-    status = read_order(c, r, &baseline, &r->intact, e);
-    r->orders = arena_array(&c->arena, n, sizeof *r->orders);
+    status = read_order(arena, r, &baseline, &r->intact, e);
+    r->orders = arena_array(arena, n, sizeof *r->orders);
     if (!r->orders)
         return error_set(e, STATUS_FAILED, "%s: no memory for %zu orders", r->file, n);
     while (!status && result_each(&list, &item))
-        status = read_order(c, r, &item, &r->orders[r->n_orders++], e);
+        status = read_order(arena, r, &item, &r->orders[r->n_orders++], e);
     return status;
 }
 
@@ -144,31 +144,8 @@ static int layers_at_once(const char *experiment)
     return n > 0 ? n : 1;
 }
 
-/* Experiments that may stand beside each other have one family. */
-static void family_of(const char *experiment, char out[64])
-{
-    snprintf(out, 64, "%s", experiment);
-    if (strncmp(out, "block", 5) == 0)
-        snprintf(out, 64, "removal");
-    else if (strncmp(out, "parallel", 8) == 0)
-        snprintf(out, 64, "parallel");
-}
-
-static int check_experiment(Compare *c, const CompareResult *r, Error *e)
-{
-    char wanted[64], found[64];
-    if (!c->experiment)
-        c->experiment = c->options->experiment ? c->options->experiment : r->experiment;
-    family_of(c->experiment, wanted);
-    family_of(r->experiment, found);
-    return strcmp(wanted, found) == 0
-               ? STATUS_OK
-               : error_set(e, STATUS_USAGE, "%s: experiment: expected %s%s, found %s", r->file, c->experiment,
-                           c->options->experiment ? "" : " as in the first file", r->experiment);
-}
-
 /* The ppl.json that a path means: itself, the one in a folder, the one beside a pos.json. */
-static int find_file(Compare *c, const char *path, CompareResult *r, Error *e)
+static int find_file(Arena *arena, const char *path, CompareResult *r, Error *e)
 {
     const char *base = file_basename(path), *schema = NULL;
     char *dir = NULL, *file = NULL;
@@ -193,8 +170,8 @@ static int find_file(Compare *c, const char *path, CompareResult *r, Error *e)
     }
     if (!status && dir && !file)
         file = file_join(dir, "ppl.json");
-    r->dir = keep(c, dir);
-    r->file = keep(c, file);
+    r->dir = keep(arena, dir);
+    r->file = keep(arena, file);
     free(dir);
     free(file);
     if (!status && (!r->dir || !r->file))
@@ -202,11 +179,11 @@ static int find_file(Compare *c, const char *path, CompareResult *r, Error *e)
     return status;
 }
 
-static int read_result(Compare *c, const char *path, CompareResult *r, Error *e)
+int compare_result_read(const char *path, Arena *arena, CompareResult *r, Error *e)
 {
     ResultFile file = {0};
     const char *model = NULL, *dataset = NULL, *experiment = NULL;
-    int status = find_file(c, path, r, e);
+    int status = find_file(arena, path, r, e);
     if (!status)
         status = result_file_open(r->file, SCHEMA_PPL, &file, e);
     if (!status)
@@ -217,24 +194,45 @@ static int read_result(Compare *c, const char *path, CompareResult *r, Error *e)
         status = result_string(&file.root, "experiment", &experiment, e);
     if (!status)
         status = result_integer(&file.root, "n_tokens", &r->n_tokens, e);
-    r->model = keep(c, model);
-    r->dataset = keep(c, dataset);
-    r->experiment = keep(c, experiment);
+    r->model = keep(arena, model);
+    r->dataset = keep(arena, dataset);
+    r->experiment = keep(arena, experiment);
     if (!status && (!r->model || !r->dataset || !r->experiment))
         status = error_set(e, STATUS_FAILED, "%s: no memory", r->file);
-    if (!status) {
+    if (!status)
         r->layers_at_once = layers_at_once(r->experiment);
-        status = check_experiment(c, r, e);
-    }
     if (!status)
-        status = read_protocol(c, r, &file.root, e);
+        status = read_protocol(arena, r, &file.root, e);
     if (!status)
-        status = read_orders(c, r, &file.root, e);
+        status = read_orders(arena, r, &file.root, e);
     result_file_close(&file);
     return status;
 }
 
 /* ---- all files ---- */
+
+/* Experiments that may stand beside each other have one family. */
+static void family_of(const char *experiment, char out[64])
+{
+    snprintf(out, 64, "%s", experiment);
+    if (strncmp(out, "block", 5) == 0)
+        snprintf(out, 64, "removal");
+    else if (strncmp(out, "parallel", 8) == 0)
+        snprintf(out, 64, "parallel");
+}
+
+static int check_experiment(Compare *c, const CompareResult *r, Error *e)
+{
+    char wanted[64], found[64];
+    if (!c->experiment)
+        c->experiment = c->options->experiment ? c->options->experiment : r->experiment;
+    family_of(c->experiment, wanted);
+    family_of(r->experiment, found);
+    return strcmp(wanted, found) == 0
+               ? STATUS_OK
+               : error_set(e, STATUS_USAGE, "%s: experiment: expected %s%s, found %s", r->file, c->experiment,
+                           c->options->experiment ? "" : " as in the first file", r->experiment);
+}
 
 /* Which row is the first that differs, or nothing when that cannot be told. */
 static void find_row(const CompareResult *a, const CompareResult *b, char out[160])
@@ -310,7 +308,7 @@ static int label_all(Compare *c, Error *e)
                 snprintf(text + len, sizeof text - len, " #%zu", nth++);
                 k = (size_t)-1; /* the longer label may be taken too */
             }
-        r->label = keep(c, text);
+        r->label = keep(&c->arena, text);
         if (!r->label)
             return error_set(e, STATUS_FAILED, "compare: no memory");
     }
@@ -358,7 +356,9 @@ int compare_open(Compare *c, Error *e)
     c->same_tokens = true;
     for (size_t i = 0; !status && i < o->n_json_files; i++) {
         CompareResult *r = &c->results[i];
-        status = read_result(c, o->json_files[i], r, e);
+        status = compare_result_read(o->json_files[i], &c->arena, r, e);
+        if (!status)
+            status = check_experiment(c, r, e);
         if (!status && i)
             status = check_rows(&c->results[0], r, e);
         const char *ids = c->results[0].ids_sha256;
