@@ -71,7 +71,9 @@ static int limit_cpu(char **argv, StrataError *e)
     return 0; /* without /proc BLAS keeps its core; run.json says which */
 }
 
-static int parse(const Option *own, size_t n_own, StrataCommon *common, int argc, char **argv, StrataError *e)
+/* rest: where words that are no options go; NULL: they are an error. */
+static int parse_words(const Option *own, size_t n_own, StrataCommon *common, OptionList *rest, int argc, char **argv,
+                       StrataError *e)
 {
     Option all[32 + N_COMMON];
     for (size_t i = 0; i < n_own; i++)
@@ -81,8 +83,13 @@ static int parse(const Option *own, size_t n_own, StrataCommon *common, int argc
     common->stop = &stop;
     common->argc = argc;
     common->argv = argv;
-    int status = options_parse(all, n_own + N_COMMON, argc, argv, 2, NULL, e);
+    int status = options_parse(all, n_own + N_COMMON, argc, argv, 2, rest, e);
     return status ? status : limit_cpu(argv, e);
+}
+
+static int parse(const Option *own, size_t n_own, StrataCommon *common, int argc, char **argv, StrataError *e)
+{
+    return parse_words(own, n_own, common, NULL, argc, argv, e);
 }
 
 #define PARSE(own, common) parse(own, sizeof(own) / sizeof((own)[0]), common, argc, argv, e)
@@ -190,6 +197,23 @@ static int command_compare(int argc, char **argv, StrataError *e)
     return status ? status : strata_compare(&o, e);
 }
 
+static int command_report(int argc, char **argv, StrataError *e)
+{
+    StrataReportOptions o = {0};
+    OptionList dirs = {.values = calloc((size_t)argc, sizeof *dirs.values)};
+    const Option own[] = {
+        {"--output_dir", OPTION_STRING, &o.output_dir},
+        {"--lang", OPTION_STRING, &o.lang},
+    };
+    int status = dirs.values ? parse_words(own, sizeof own / sizeof *own, &o.common, &dirs, argc, argv, e) : 1;
+    o.dirs = (const char *const *)dirs.values;
+    o.n_dirs = (size_t)dirs.n;
+    if (!status)
+        status = strata_report(&o, e);
+    free(dirs.values);
+    return status;
+}
+
 typedef struct Command {
     const char *name;
     int (*run)(int argc, char **argv, StrataError *e);
@@ -197,7 +221,7 @@ typedef struct Command {
 
 static const Command commands[] = {
     {"sweep", command_sweep},     {"pos", command_pos},           {"trace", command_trace},     {"next", command_next},
-    {"inspect", command_inspect}, {"tokenize", command_tokenize}, {"compare", command_compare},
+    {"inspect", command_inspect}, {"tokenize", command_tokenize}, {"compare", command_compare}, {"report", command_report},
 };
 
 static int wants_help(int argc, char **argv)

@@ -1,0 +1,108 @@
+/* report.c: `strata report`, from folders to files. */
+#include "experiments/report.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/base/file.h"
+
+int report_write(Report *p, const char *name, const StrBuf *text, const char *what, Error *e)
+{
+    char *path = file_join(p->output_dir, name);
+    int status = !path || text->failed ? error_set(e, STATUS_FAILED, "%s: no memory for %s", p->output_dir, name)
+                                       : file_write_atomic(path, text->data ? text->data : "", text->len, e);
+    if (!status && what && *what)
+        strbuf_printf(&p->index, "| %s | %s |\n", name, what);
+    free(path);
+    return status;
+}
+
+static int choose_lang(Report *p, Error *e)
+{
+    const char *lang = p->options->lang;
+    p->english = !lang || strcmp(lang, "both") == 0 || strcmp(lang, "en") == 0;
+    p->japanese = !lang || strcmp(lang, "both") == 0 || strcmp(lang, "ja") == 0;
+    return p->english || p->japanese ? STATUS_OK
+                                     : error_set(e, STATUS_USAGE, "--lang: expected en, ja or both, found \"%s\"", lang);
+}
+
+static int choose_folder(Report *p, Error *e)
+{
+    p->output_dir = p->options->output_dir ? p->options->output_dir : p->n > 1 ? "report" : NULL;
+    if (!p->output_dir) {
+        char *path = file_join(p->results[0].dir, "report");
+        p->output_dir = path ? arena_strndup(&p->arena, path, strlen(path)) : NULL;
+        free(path);
+    }
+    return p->output_dir ? file_make_dirs(p->output_dir, e) : error_set(e, STATUS_FAILED, "report: no memory");
+}
+
+static int write_language(Report *p, CaptionsLang lang, Error *e)
+{
+    int status = report_methods(p, lang, e);
+    if (!status)
+        status = report_tables(p, lang, e);
+    if (!status)
+        status = report_figures(p, lang, e);
+    return status ? status : report_document(p, lang, e);
+}
+
+static int write_index(Report *p, Error *e)
+{
+    StrBuf text = {0};
+    strbuf_puts(&text, "# Report\n\nOf these result folders (`strata sweep`, `strata pos`):\n\n");
+    for (size_t i = 0; i < p->n; i++)
+        strbuf_printf(&text, "* %s: %s, %s\n", p->results[i].dir, p->results[i].r.model, p->results[i].r.experiment);
+    if (p->japanese)
+        strbuf_puts(&text, "\n論文用の表・図・手法の記述です。.ja と _ja が付いたものは日本語版です。"
+                           "report.ja.tex は lualatex で組版します。\n");
+    strbuf_puts(&text, "\n| file | what it is |\n| --- | --- |\n");
+    strbuf_append(&text, p->index.data ? p->index.data : "", p->index.len);
+    text.failed = text.failed || p->index.failed;
+    int status = report_write(p, "README.md", &text, NULL, e);
+    strbuf_free(&text);
+    return status;
+}
+
+static void print(const Report *p)
+{
+    FILE *out = p->options->common.out;
+    if (!out)
+        return;
+    for (size_t i = 0; i < p->n; i++) {
+        const ReportResult *r = &p->results[i];
+        fprintf(out, "%s: %s, %zu orders%s\n", r->dir, r->r.experiment, r->r.n_orders,
+                r->has_tags ? ", parts of speech" : "; no pos.json: `strata pos` adds the parts of speech");
+    }
+    fprintf(out, "written: %s/README.md lists the tables, figures and texts\n", p->output_dir);
+    if (p->english)
+        fprintf(out, "next:    (cd %s && pdflatex report.tex)\n", p->output_dir);
+    else
+        fprintf(out, "next:    (cd %s && lualatex report.ja.tex)\n", p->output_dir);
+}
+
+int strata_report(const StrataReportOptions *options, StrataError *e)
+{
+    Report *p = calloc(1, sizeof *p);
+    if (!p)
+        return error_set(e, STATUS_FAILED, "report: no memory");
+    p->options = options;
+    int status = choose_lang(p, e);
+    if (!status)
+        status = report_read(p, e);
+    if (!status)
+        status = choose_folder(p, e);
+    if (!status && p->english)
+        status = write_language(p, CAPTIONS_EN, e);
+    if (!status && p->japanese)
+        status = write_language(p, CAPTIONS_JA, e);
+    if (!status)
+        status = write_index(p, e);
+    if (!status)
+        print(p);
+    strbuf_free(&p->index);
+    arena_free(&p->arena);
+    free(p);
+    return status;
+}
