@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "engine/base/file.h"
-#include "experiments/figure.h"
+#include "experiments/figure_axis.h"
 #include "experiments/layer_axis.h"
 #include "experiments/table.h"
 
@@ -130,23 +130,28 @@ static int draw_tags(const Draw *d, Error *e)
 {
     const ReportResult *r = d->r;
     size_t n_cols = r->r.n_orders, n = r->n_tags * n_cols;
-    bool has_axis = layer_axis_label(r->r.experiment) != NULL, same_places = true;
+    const char *axis = layer_axis_label(r->r.experiment);
+    bool same_places = axis != NULL, by_place = axis && strcmp(r->r.experiment, "replace") != 0; /* two a place there */
     double *values = calloc(n, sizeof *values);
     unsigned char *greyed = calloc(n, 1);
     const char **rows = calloc(r->n_tags, sizeof *rows), **cols = calloc(n_cols, sizeof *cols);
+    char(*numbers)[24] = calloc(n_cols, sizeof *numbers);
     StrBuf stem = {0};
-    int status =
-        values && greyed && rows && cols ? STATUS_OK : error_set(e, STATUS_FAILED, "report: no memory for %zu cells", n);
+    int status = values && greyed && rows && cols && numbers
+                     ? STATUS_OK
+                     : error_set(e, STATUS_FAILED, "report: no memory for %zu cells", n);
     for (size_t i = 0; !status && i < n; i++) {
         const ReportTag *t = &r->tags[i / n_cols];
         rows[i / n_cols] = t->name;
-        cols[i % n_cols] = r->r.orders[i % n_cols].name;
+        const CompareOrder *o = &r->r.orders[i % n_cols];
+        figure_number(o->place, numbers[i % n_cols]);
+        cols[i % n_cols] = by_place ? numbers[i % n_cols] : o->name;
         values[i] = t->orders[i % n_cols].delta;
         greyed[i] = !t->is_ranked;
-        same_places = same_places && has_axis && r->r.orders[i % n_cols].place == (double)(i % n_cols);
+        same_places = same_places && o->place == (double)(i % n_cols);
     }
     FigureHeatmap map = {.title = captions_text(d->lang, "change of loss per word"),
-                         .x_label = captions_text(d->lang, same_places ? layer_axis_label(r->r.experiment) : "order"),
+                         .x_label = captions_text(d->lang, by_place ? axis : "order"),
                          .y_label = captions_text(d->lang, "part of speech"),
                          .value_label = captions_text(d->lang, "change (nats per word)"),
                          .values = values,
@@ -171,6 +176,7 @@ static int draw_tags(const Draw *d, Error *e)
     free(greyed);
     free(rows);
     free(cols);
+    free(numbers);
     strbuf_free(&stem);
     return status;
 }

@@ -213,6 +213,12 @@ static void put_latex(StrBuf *out, const char *s)
             strbuf_puts(out, "\\textasciicircum{}");
         else if (*s == '\\')
             strbuf_puts(out, "\\textbackslash{}");
+        else if (*s == '<')
+            strbuf_puts(out, "\\textless{}");
+        else if (*s == '>')
+            strbuf_puts(out, "\\textgreater{}");
+        else if (*s == '|')
+            strbuf_puts(out, "\\textbar{}");
         else
             strbuf_putc(out, (unsigned char)*s < 0x20 ? ' ' : *s);
     }
@@ -224,8 +230,11 @@ static void put_latex_cell(StrBuf *out, const TableCell *c)
         strbuf_puts(out, "--");
     else if (c->is_number && c->text[0] == '-')
         strbuf_printf(out, "$-$%s", c->text + 1);
-    else
+    else {
+        if (*c->text == '[' || *c->text == '*') /* after a line's end they would be read as its options */
+            strbuf_puts(out, "{}");
         put_latex(out, c->text);
+    }
 }
 
 int table_write_latex(const Table *t, const char *caption, const char *label, StrBuf *out, Error *e)
