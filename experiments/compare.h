@@ -86,10 +86,11 @@ typedef struct Compare {
     bool has_bytes;   /* ledgers and texts were there: common bytes are known */
     CompareResult results[COMPARE_MAX];
     size_t n;
+    CompareRows rows; /* with has_bytes */
     CompareBytes bytes;
     ComparePair pairs[COMPARE_MAX * (COMPARE_MAX - 1) / 2];
     size_t n_pairs;
-    const char **tag_names; /* [n_tags], of the group upos */
+    const char **tag_names; /* [n_tags] */
     size_t n_tags;
     ComparePair *tag_pairs; /* [n_tags, n_pairs]; no intervals */
     StrBuf notes;           /* lines */
@@ -104,8 +105,9 @@ int compare_open(Compare *c, Error *e);
 int compare_compute(Compare *c, Error *e);
 /* Of a result: the headline change of an order. */
 const CompareChange *compare_headline(const Compare *c, const CompareOrder *o);
-/* compare_tags.c: reads the pos.json files. */
+/* compare_tags.c: parts of speech, by compare_words.c (the words that all results count) or from the pos.json files. */
 int compare_read_tags(Compare *c, Error *e);
+int compare_words(Compare *c, Error *e);
 /* compare_write.c: compare.json and compare.csv. */
 int compare_json(const Compare *c, StrBuf *out, Error *e);
 int compare_write(const Compare *c, Error *e);

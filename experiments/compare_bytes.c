@@ -102,7 +102,7 @@ typedef struct Marks {
     size_t n;
 } Marks;
 
-static size_t space_length(const char *s, size_t len)
+size_t compare_space_length(const char *s, size_t len)
 {
     uint32_t c = 0;
     size_t n = utf8_decode(s, len, &c);
@@ -112,7 +112,7 @@ static size_t space_length(const char *s, size_t len)
 static bool is_blank(const char *s, size_t len)
 {
     for (size_t i = 0; i < len;) {
-        size_t n = space_length(s + i, len - i);
+        size_t n = compare_space_length(s + i, len - i);
         if (!n)
             return false;
         i += n;
@@ -189,7 +189,7 @@ static size_t count_words(const Marks *k)
     for (size_t r = 0; r < k->rows->n_rows; r++) {
         bool counted = false;
         for (size_t b = k->rows->start[r], end = k->rows->start[r + 1]; b < end;) {
-            size_t space = space_length(k->rows->text.data + b, end - b);
+            size_t space = compare_space_length(k->rows->text.data + b, end - b);
             if (space) {
                 counted = false;
             } else if (k->seen[b] && !counted) {

@@ -33,6 +33,9 @@ typedef struct CompareRows {
 int compare_rows_read(const char *path, CompareRows *out, Error *e);
 void compare_rows_free(CompareRows *r); /* accepts zeroed */
 
+/* Bytes of the white-space character at s, 0 when there is none. */
+size_t compare_space_length(const char *s, size_t len);
+
 /* One model's predicted tokens, in the order of its windows (engine/ledger.h). */
 typedef struct CompareTokens {
     const char *what; /* the file, for errors */

@@ -119,7 +119,6 @@ static bool can_do_without(const Compare *c)
 static int read_ledgers(Compare *c, Error *e)
 {
     LedgerView views[COMPARE_MAX] = {{0}};
-    CompareRows rows = {0};
     int status = STATUS_OK;
     if (can_do_without(c))
         return STATUS_OK;
@@ -129,17 +128,16 @@ static int read_ledgers(Compare *c, Error *e)
         free(path);
     }
     if (!status)
-        status = read_rows(c, &rows, e);
-    if (!status && !rows.has_text && !c->same_tokens)
+        status = read_rows(c, &c->rows, e);
+    if (!status && !c->rows.has_text && !c->same_tokens)
         status = error_set(e, STATUS_USAGE, "%s: rows of ids have no text, so models with other ids cannot be compared",
                            c->results[0].file);
-    if (!status && rows.has_text) {
-        status = take_bytes(c, &rows, views, e);
+    if (!status && c->rows.has_text) {
+        status = take_bytes(c, &c->rows, views, e);
         c->has_bytes = !status;
     }
     for (size_t i = 0; i < c->n; i++)
         ledger_view_close(&views[i]);
-    compare_rows_free(&rows);
     return status;
 }
 
@@ -291,6 +289,7 @@ int compare_compute(Compare *c, Error *e)
 void compare_free(Compare *c)
 {
     compare_bytes_free(&c->bytes);
+    compare_rows_free(&c->rows);
     strbuf_free(&c->notes);
     arena_free(&c->arena);
     *c = (Compare){0};

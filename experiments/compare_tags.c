@@ -1,9 +1,10 @@
-/* compare_tags.c: parts of speech in a comparison, from the pos.json beside each ppl.json (schema "strata.pos.1").
+/* compare_tags.c: parts of speech in a comparison.
  *
- * Per Universal POS tag and order: the change of loss per token where all results have the same tokens, else per word, each over the
- * words that its own pos.json counted: aggregates cannot be cut down to the common bytes, so a note says where their numbers of words
- * differ. The interval per word is that per token times tokens / words (both as counted). Rank correlations as in compare.h, over
- * tags that both results rank. */
+ * Different tokenizers: the change of loss per word over the words that every result counts (compare_words.c). One tokenizer, or no
+ * pos_words.csv beside some result: from pos.json (schema "strata.pos.1"), the change per token where all results have the same tokens,
+ * else per word, each over its own counted words; a note says where their numbers differ. The interval per word is then that of
+ * pos.json, or that per token times tokens / words. A pos.json that is absent is made. Rank correlations as in compare.h, over tags that
+ * both results rank. */
 #include "experiments/compare.h"
 
 #include <math.h>
@@ -97,7 +98,7 @@ static int read_pos(Compare *c, CompareResult *r, const char *path, Error *e)
 }
 
 /* Makes what is absent. A sweep without text has no parts of speech: that is a note, not the end of the comparison. */
-static int make_pos(Compare *c, const CompareResult *r, bool *made, Error *e)
+static int make_pos(Compare *c, const CompareResult *r, Error *e)
 {
     const StrataCommon *common = &c->options->common;
     const StrataPosOptions pos = {.common = {.model_name = r->dir, .quiet = common->quiet, .stop = common->stop},
@@ -107,7 +108,6 @@ static int make_pos(Compare *c, const CompareResult *r, bool *made, Error *e)
     if (!common->quiet)
         fprintf(stderr, "%s: no pos.json yet; tagging its rows\n", r->dir);
     int status = strata_pos(&pos, &why);
-    *made = status == STATUS_OK;
     if (status == STATUS_INTERRUPTED)
         return error_set(e, status, "%s", why.text);
     if (status)
@@ -161,27 +161,46 @@ static int correlate(Compare *c, Error *e)
     return STATUS_OK;
 }
 
+static int read_files(Compare *c, Error *e)
+{
+    int status = STATUS_OK;
+    for (size_t i = 0; !status && i < c->n; i++) {
+        char *path = file_join(c->results[i].dir, "pos.json");
+        if (!path)
+            status = error_set(e, STATUS_FAILED, "%s: no memory", c->results[i].dir);
+        else if (file_exists(path))
+            status = read_pos(c, &c->results[i], path, e);
+        free(path);
+    }
+    if (!status)
+        note_words(c);
+    return status;
+}
+
+static bool has_file(const CompareResult *r, const char *name)
+{
+    char *path = file_join(r->dir, name);
+    bool there = path && file_exists(path);
+    free(path);
+    return there;
+}
+
 int compare_read_tags(Compare *c, Error *e)
 {
     int status = STATUS_OK;
+    bool all_words = true;
     c->tag_names = arena_array(&c->arena, MAX_TAGS, sizeof *c->tag_names);
     for (size_t i = 0; i < c->n && c->tag_names; i++)
         c->results[i].tags = arena_array(&c->arena, MAX_TAGS, sizeof *c->results[i].tags);
     if (!c->tag_names || !c->results[c->n - 1].tags)
         return error_set(e, STATUS_FAILED, "compare: no memory for tags");
     for (size_t i = 0; !status && i < c->n; i++) {
-        CompareResult *r = &c->results[i];
-        char *path = file_join(r->dir, "pos.json");
-        if (!path)
-            status = error_set(e, STATUS_FAILED, "%s: no memory", r->dir);
-        bool there = path && file_exists(path);
-        if (path && !there)
-            status = make_pos(c, r, &there, e);
-        if (!status && there)
-            status = read_pos(c, r, path, e);
-        free(path);
+        if (!has_file(&c->results[i], "pos.json"))
+            status = make_pos(c, &c->results[i], e);
+        all_words = all_words && has_file(&c->results[i], "pos_words.csv");
     }
-    if (!status)
-        note_words(c);
+    if (status)
+        return status;
+    status = !c->same_tokens && c->has_bytes && all_words ? compare_words(c, e) : read_files(c, e);
     return status ? status : correlate(c, e);
 }

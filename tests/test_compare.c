@@ -316,6 +316,63 @@ static void rho_over_shared_bins(void)
     CHECK(isnan(compare_bins_rho(few, few, &n, NULL)) && n == 3);
 }
 
+/* ---- parts of speech ---- */
+
+/* With one tokenizer all words are common, so that what is summed here from ledgers must be what pos.json says. */
+static void words_that_all_count(void)
+{
+    Error e = {""};
+    char command[800], a[300], b[300], path[320];
+    snprintf(a, sizeof a, "%s/words_a", temp);
+    snprintf(b, sizeof b, "%s/words_b", temp);
+    snprintf(command, sizeof command, "cp -r " DATA "a %s && cp -r " DATA "a_block %s", a, b);
+    CHECK(system(command) == 0);
+    const char *files[] = {a, b};
+    const StrataCompareOptions options = {.json_files = files, .n_json_files = 2, .common = {.quiet = 1}};
+    Compare c = {.options = &options};
+    CHECK_MSG(compare_open(&c, &e) == 0, "%s", e.text);
+    c.same_tokens = false;
+    CHECK_MSG(compare_compute(&c, &e) == 0 && compare_read_tags(&c, &e) == 0, "%s", e.text); /* makes pos.json */
+    CHECK(c.n_tags >= 4 && strstr(c.notes.data, "words that all results count"));
+    size_t n_checked = 0;
+    for (size_t m = 0; m < 2; m++) {
+        snprintf(path, sizeof path, "%s/pos.json", files[m]);
+        const JsonValue *groups = at(read_json(path), "groups");
+        for (size_t g = 0; groups && g < groups->len; g++) {
+            if (!json_is_string(at(&groups->items[g], "by"), "upos"))
+                continue;
+            const JsonValue *values = at(&groups->items[g], "values");
+            for (size_t v = 0; v < values->len; v++)
+                for (size_t t = 0; t < c.n_tags; t++) {
+                    const JsonValue *value = &values->items[v], *orders = at(value, "orders");
+                    if (!json_is_string(at(value, "value"), c.tag_names[t]) || number_at(value, "n_words") == 0)
+                        continue;
+                    const CompareTag *got = &c.results[m].tags[t];
+                    check_number(got->n_words, number_at(value, "n_words"), c.tag_names[t]);
+                    CHECK(got->is_ranked == at(value, "is_ranked")->boolean);
+                    for (size_t o = 0; o < orders->len; o++) {
+                        const JsonValue *ci = json_get(&orders->items[o], "delta_word_nll_ci95");
+                        check_number(got->orders[o].delta, number_at(&orders->items[o], "delta_word_nll"), "change per word");
+                        if (ci && ci->kind == JSON_ARRAY && !isnan(got->orders[o].lo))
+                            check_number(got->orders[o].hi, ci->items[1].number, "interval");
+                        n_checked++;
+                    }
+                }
+        }
+    }
+    CHECK_MSG(n_checked >= 4 * 23, "%zu", n_checked);
+    compare_free(&c);
+
+    snprintf(path, sizeof path, "%s/pos_words.csv", b);
+    CHECK(file_write_atomic(path, "row,other\n", 10, &e) == 0);
+    c = (Compare){.options = &options};
+    CHECK(compare_open(&c, &e) == 0);
+    c.same_tokens = false;
+    CHECK(compare_compute(&c, &e) == 0 && compare_read_tags(&c, &e) == STATUS_FAILED &&
+          strstr(e.text, "pos_words.csv: line 1"));
+    compare_free(&c);
+}
+
 /* ---- figures ---- */
 
 static size_t count(const char *text, const char *what)
@@ -428,6 +485,7 @@ int main(void)
     RUN(against_numpy);
     RUN(one_tokenizer);
     RUN(refusals);
+    RUN(words_that_all_count);
     RUN(figures_show_every_order);
     RUN(panels);
     RUN(japanese_captions);
