@@ -86,7 +86,8 @@ static void put_rows_hash(const ReportResult *r, char out[160])
 }
 static void put_units(const ReportResult *r, char out[160])
 {
-    snprintf(out, 160, "%.0f %ss", r->n_units, r->r.unit);
+    put_count(r->n_units, out);
+    snprintf(out + strlen(out), 160 - strlen(out), " %.100ss", r->r.unit);
 }
 static void put_tokens(const ReportResult *r, char out[160])
 {

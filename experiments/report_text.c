@@ -26,6 +26,13 @@ static long long resamples(const ReportResult *r)
     return r->r.n_resamples ? (long long)r->r.n_resamples : STATISTICS_RESAMPLES;
 }
 
+/* "24 "; empty where the file does not say. */
+static const char *count_of(double n, char out[32])
+{
+    snprintf(out, 32, "%.0f ", n);
+    return isnan(n) ? "" : out;
+}
+
 /* ---- English ---- */
 
 static const char *manipulation_en(const ReportResult *r, char out[200])
@@ -63,16 +70,17 @@ static void data_en(const ReportResult *r, StrBuf *out)
     strbuf_printf(out, "We evaluated %s (%d layers", r->r.model, r->r.n_layers);
     if (*r->weights_sha256)
         strbuf_printf(out, "; SHA-256 of the weights %s", r->weights_sha256);
+    char count[32];
     strbuf_printf(out, ") on %s", r->r.dataset);
     if (*r->split)
         strbuf_printf(out, " (%s split)", r->split);
     if (strcmp(r->r.protocol, "rows") == 0)
-        strbuf_printf(out, ", the first %.0f non-empty rows, each read as a window of its own of at most %lld tokens",
-                      r->n_rows, (long long)r->r.context);
+        strbuf_printf(out, ", the first %snon-empty rows, each read as a window of its own of at most %lld tokens",
+                      count_of(r->n_rows, count), (long long)r->r.context);
     else
-        strbuf_printf(
-            out, ", read as one text (protocol `%s`) in %.0f windows of %lld tokens that follow one another without overlap",
-            r->r.protocol, r->n_windows, (long long)r->r.context);
+        strbuf_printf(out,
+                      ", read as one text (protocol `%s`) in %swindows of %lld tokens that follow one another without overlap",
+                      r->r.protocol, count_of(r->n_windows, count), (long long)r->r.context);
     strbuf_printf(out, "%s. ",
                   r->r.bos ? ", a beginning-of-sequence token before it" : "; no beginning-of-sequence token was added");
     strbuf_printf(out, "This gave %lld predicted tokens", (long long)r->r.n_tokens);
@@ -99,8 +107,7 @@ static void measures_en(const ReportResult *r, StrBuf *out)
             "seed %lld; all variants share the draws); whether variants differ is decided by simultaneous max-t intervals. ",
             r->n_units, r->r.unit, resamples(r), (long long)r->r.seed);
     else
-        strbuf_printf(out, "No intervals are given: the bootstrap needs at least %d units, and there are %.0f %ss. ",
-                      STATISTICS_MIN_UNITS, r->n_units, r->r.unit);
+        strbuf_printf(out, "No intervals are given: the bootstrap needs at least %d %ss. ", STATISTICS_MIN_UNITS, r->r.unit);
     strbuf_puts(out,
                 "A change of perplexity is not a measure of capability: how much a layer matters for perplexity and for tasks "
                 "is hardly correlated in some models. ");
@@ -181,16 +188,17 @@ static void data_ja(const ReportResult *r, StrBuf *out)
     strbuf_printf(out, "%s（%d 層", r->r.model, r->r.n_layers);
     if (*r->weights_sha256)
         strbuf_printf(out, "、重みの SHA-256 は %s", r->weights_sha256);
+    char count[32];
     strbuf_printf(out, "）を %s", r->r.dataset);
     if (*r->split)
         strbuf_printf(out, "（%s 分割）", r->split);
     if (strcmp(r->r.protocol, "rows") == 0)
-        strbuf_printf(out, "で評価した。空でない先頭の %.0f 行を、それぞれ最大 %lld トークンの独立した窓として読ませ",
-                      r->n_rows, (long long)r->r.context);
+        strbuf_printf(out, "で評価した。空でない先頭の %s行を、それぞれ最大 %lld トークンの独立した窓として読ませ",
+                      count_of(r->n_rows, count), (long long)r->r.context);
     else
-        strbuf_printf(
-            out, "で評価した。一つのテキストとして（手順 `%s`）、重なりのない %.0f 個の窓（各 %lld トークン）に分けて読ませ",
-            r->r.protocol, r->n_windows, (long long)r->r.context);
+        strbuf_printf(out,
+                      "で評価した。一つのテキストとして（手順 `%s`）、重なりのない %s個の窓（各 %lld トークン）に分けて読ませ",
+                      r->r.protocol, count_of(r->n_windows, count), (long long)r->r.context);
     strbuf_printf(out, "、文頭トークン（BOS）は%s。", r->r.bos ? "付けた" : "付けなかった");
     strbuf_printf(out, "予測の対象は %lld トークン", (long long)r->r.n_tokens);
     if (!isnan(r->n_words) && !isnan(r->n_bytes))
@@ -216,8 +224,8 @@ static void measures_ja(const ReportResult *r, StrBuf *out)
                       "区間で判断する。",
                       r->n_units, unit_ja(r), resamples(r), (long long)r->r.seed);
     else
-        strbuf_printf(out, "ブートストラップには %d 単位以上が必要であり、ここでは %.0f 個の%sしかないため、区間は示さない。",
-                      STATISTICS_MIN_UNITS, r->n_units, unit_ja(r));
+        strbuf_printf(out, "ブートストラップには %d 個以上の%sが必要であるため、区間は示さない。", STATISTICS_MIN_UNITS,
+                      unit_ja(r));
     strbuf_puts(out, "パープレキシティの変化は能力の尺度ではない。層のパープレキシティへの影響と課題への影響は、"
                      "モデルによってはほとんど相関しない。");
 }

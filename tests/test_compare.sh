@@ -1,5 +1,5 @@
 #!/bin/bash
-# test_compare.sh: strata compare on the command line: refusals are one line with the right exit status, the seed's form of the command
+# test_compare.sh: strata compare and strata report on the command line: refusals are one line with the right exit status, the seed's form of the command
 # works on real sweeps, equal runs write equal files.
 cd "$(dirname "$0")/.." || exit 1
 STRATA=${BUILD:-build}/strata
@@ -70,6 +70,18 @@ done
 if diff -r "$tmp/one" "$tmp/two" >"$tmp/err"; then ok; else bad 'equal runs differ'; fi
 "$STRATA" compare --json_files "$A" "$B" --depth absolute --lang ja --json --output_dir "$tmp/three" >"$tmp/out" 2>"$tmp/err" && ok || bad 'options'
 holds '--json' "$tmp/out" '"depth": "absolute"'
+
+# The paper's material of the same sweeps.
+refuses 2 'expected a result folder' report
+refuses 1 "$tmp/none/ppl.json" report "$tmp/none/ppl.json"
+refuses 2 'expected en, ja or both' report "$A" --lang fr
+"$STRATA" report "$(dirname "$A")" >"$tmp/out" 2>"$tmp/err" && ok || bad 'report'
+holds 'the next command' "$tmp/out" 'pdflatex report.tex'
+for file in README.md methods.en.md methods.ja.md setup.tex layers.tex layers.csv figures/layers_84mm.pdf figures/layers_174mm.svg; do
+    if [ -s "$(dirname "$A")/report/$file" ]; then ok; else bad "report: no $file"; fi
+done
+"$STRATA" report "$A" "$B" --lang en --output_dir "$tmp/both" --quiet >"$tmp/out" 2>"$tmp/err" && ok || bad 'report of two'
+holds 'report of two' "$tmp/both/setup.csv" 'result 2'
 
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]
