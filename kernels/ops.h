@@ -58,11 +58,11 @@ typedef enum NormKind { NORM_RMS, NORM_LAYER } NormKind;
 typedef struct NormSpec {
     NormKind kind;
     float eps;
-    float weight_offset; /* gain used is weight + offset (1 for Gemma), else 0 */
+    float weight_offset; /* gain used is weight + offset (1 for Gemma, else 0); without a weight the gain is 1 */
     size_t group;        /* columns normalised together: the view's cols, or Dh for per-head norms (cols a multiple of it) */
 } NormSpec;
 
-typedef enum ActKind { ACT_SILU, ACT_GELU_TANH, ACT_GELU_ERF, ACT_RELU } ActKind;
+typedef enum ActKind { ACT_SILU, ACT_GELU_TANH, ACT_GELU_ERF, ACT_RELU, ACT_RELU2 } ActKind;
 
 typedef enum RopeStyle { ROPE_HALF, ROPE_INTERLEAVED } RopeStyle;
 
@@ -86,7 +86,10 @@ typedef struct AttnSpec {
     float scale;                       /* scores = scale * q.k */
     float softcap;                     /* > 0: scores = softcap * tanh(scores / softcap) */
     int window;                        /* 0: none */
-    const float *alibi_slopes;         /* [H] on the host, or NULL: scores += slope * (k - q) */
+    const float *alibi_slopes;         /* [H] on the host, or NULL: scores += slope * (k - q), after the softcap */
+    bool
+        alibi_bf16; /* Falcon's ALiBi instead, k the key's position: scores += scale * bf16(bf16(slope) * bf16(k)), each rounded to
+                      * nearest even */
 } AttnSpec;
 
 typedef struct RouteSpec {
@@ -130,10 +133,10 @@ typedef struct HeadArgs {
 
 /* The largest sizes any op will be called with, for context_bytes(). */
 typedef struct OpsLimits {
-    size_t max_rows;      /* T of one op call */
-    size_t max_head_rows; /* T of one head() call */
-    size_t max_seq;       /* keys of one sequence */
-    size_t d_model, d_ff, n_heads, n_kv_heads, head_dim, n_experts, top_k, vocab;
+    size_t max_rows;                                                              /* T of one op call */
+    size_t max_head_rows;                                                         /* T of one head() call */
+    size_t max_seq;                                                               /* keys of one sequence */
+    size_t d_model, d_ff, n_heads, n_kv_heads, head_dim, n_experts, top_k, vocab; /* d_ff: of the widest MLP or expert */
 } OpsLimits;
 
 typedef struct OpsConfig {
@@ -156,7 +159,7 @@ typedef struct Ops {
     int (*alloc)(OpsContext *c, size_t bytes, void **out, Error *e);
     void (*free)(OpsContext *c, void *memory, size_t bytes);
     int (*sync)(OpsContext *c, Error *e);                       /* waits; reports what failed since the last sync */
-    void (*copy)(OpsContext *c, View dst, View src);            /* same shape, same dtype */
+    void (*copy)(OpsContext *c, View dst, View src);            /* same shape; resid and gemm dtypes convert into one another */
     void (*upload)(OpsContext *c, View dst, const double *src); /* [rows, cols] dense; rounds to dst's dtype */
     void (*download)(OpsContext *c, double *dst, View src);     /* dense, widened; waits for src */
 
@@ -172,7 +175,8 @@ typedef struct Ops {
     /* x[t] += table[positions[t]]; x [T, D] resid; learned positions. */
     void (*embed_add)(OpsContext *c, View x, const int32_t *positions, const WeightPart *table);
     /* out = norm(x) per row and group: rms: x / sqrt(mean(x^2) + eps) * g; layer: (x - mean) / sqrt(var + eps) * g + b, biased
-     * variance. x [T, n] resid or act dtype, out [T, n] gemm or act dtype; out may be x. bias NULL or kind NONE: none. */
+     * variance. x [T, n] resid or act dtype, out [T, n] gemm, act or resid dtype; out may be x where the dtypes are the same. weight
+     * NULL or kind NONE: g = 1; bias likewise: none. The weight is [1, group], the same for every group, or [1, n]. */
     void (*norm)(OpsContext *c, View out, View x, const NormSpec *spec, const Weight *weight, const Weight *bias);
     /* y = x w^T + bias; x [T, K] gemm dtype, y [T, N] act or resid dtype. bias may be NULL or kind NONE. */
     void (*linear)(OpsContext *c, View y, View x, const Weight *w, const Weight *bias);
@@ -187,10 +191,16 @@ typedef struct Ops {
                       const AttnSpec *spec);
     /* out = act(gate) * up; gate, up [T, F] act (often the two halves of one view), out [T, F] gemm. out may be gate. */
     void (*glu)(OpsContext *c, View out, View gate, View up, ActKind act);
-    /* out = act(x); out may be x. silu: x/(1+e^-x); gelu_tanh: 0.5x(1+tanh(sqrt(2/pi)(x+0.044715x^3))); gelu_erf. */
+    /* out = act(x); out may be x. silu: x/(1+e^-x); gelu_tanh: 0.5x(1+tanh(sqrt(2/pi)(x+0.044715x^3))); gelu_erf:
+     * 0.5x(1+erf(x/sqrt(2))); relu: max(x, 0); relu2: max(x, 0)^2; NaN stays. */
     void (*act)(OpsContext *c, View out, View x, ActKind act);
     /* out = a + scale * b; a, out resid, b act or resid; out may be a or b. */
     void (*add)(OpsContext *c, View out, View a, View b, float scale);
+    /* x = min(max(x, -limit), limit) in place; act; NaN stays. */
+    void (*clip)(OpsContext *c, View x, float limit);
+    /* out[t] = a[t] + sigmoid(gate[t, 0]) * b[t]; without a gate (its data NULL) a + b. out, a, b [T, D] act, gate [T, 1] act; out may
+     * be a or b. */
+    void (*add_gated)(OpsContext *c, View out, View a, View b, View gate);
     /* out = (in[0] + in[1] + ...) / n, summed in that order; resid; out may be in[0]. */
     void (*mean)(OpsContext *c, View out, const View *in, size_t n);
     /* Router choice from logits [T, E] act. */

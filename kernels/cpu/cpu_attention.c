@@ -48,15 +48,28 @@ static void values_gemm(const Attention *a, const AttnSeq *s, const float *p, si
     }
 }
 
-/* Softcap and ALiBi on the keys [from, to) of one query; scores come scaled already. */
-static void bend_scores(float *row, const AttnSpec *spec, int head, int first_distance, size_t n)
+/* The nearest bfloat16, ties to even; finite x. */
+static float bf16_round(float x)
 {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000u;
+    memcpy(&x, &bits, sizeof bits);
+    return x;
+}
+
+/* Scale, softcap and ALiBi on n keys of the query at `position`, the first key at first_key. */
+static void bend_scores(float *row, const AttnSpec *spec, int head, int position, int first_key, size_t n)
+{
+    float bf16_slope = spec->alibi_slopes && spec->alibi_bf16 ? bf16_round(spec->alibi_slopes[head]) : 0;
     for (size_t j = 0; j < n; j++) {
         float z = row[j] * spec->scale;
         if (spec->softcap > 0)
             z = spec->softcap * tanhf(z / spec->softcap);
-        if (spec->alibi_slopes)
-            z += spec->alibi_slopes[head] * (float)(first_distance + (int)j);
+        if (spec->alibi_slopes && spec->alibi_bf16)
+            z += spec->scale * bf16_round(bf16_slope * bf16_round((float)(first_key + (int)j)));
+        else if (spec->alibi_slopes)
+            z += spec->alibi_slopes[head] * (float)(first_key + (int)j - position);
         row[j] = z;
     }
 }
@@ -89,7 +102,7 @@ static void attend_tile(const Attention *a, const AttnSeq *s, size_t n_keys, int
             continue;
         }
         if (bent)
-            bend_scores(row + skip, spec, head, (int)(from - p), end - skip);
+            bend_scores(row + skip, spec, head, (int)p + s->key_position, (int)from + s->key_position, end - skip);
         double sum = a->c->simd->softmax(row + skip, end - skip, bent ? 1.0f : spec->scale);
         memset(row, 0, skip * sizeof *row);
         memset(row + end, 0, (ld - end) * sizeof *row);

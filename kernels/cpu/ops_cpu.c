@@ -2,6 +2,7 @@
  * inside attention, our vector kernels for the rest. Here are its
  * context, memory, weights, and the row-wise entries. */
 #include <cblas.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -261,20 +262,21 @@ static void norm_rows(void *arg, size_t first, size_t end, int thread)
     const Rows *r = arg;
     const NormSpec *s = r->norm;
     (void)thread;
-    const float *gain = r->w->data, *bias = cpu_given(r->w2) ? r->w2->data : NULL;
-    bool per_group = r->w->cols == s->group; /* one gain for all groups */
+    const float *gains = cpu_given(r->w) ? r->w->data : NULL, *biases = cpu_given(r->w2) ? r->w2->data : NULL;
+    /* one gain for all groups, or one each */
+    size_t gain_step = gains && r->w->cols != s->group, bias_step = biases && r->w2->cols != s->group;
     for (size_t t = first; t < end; t++) {
         for (size_t g = 0; g < r->a.cols; g += s->group) {
-            const float *x = cpu_row(r->a, t) + g, *g_gain = gain + (per_group ? 0 : g);
+            const float *x = cpu_row(r->a, t) + g, *gain = gains ? gains + g * gain_step : NULL;
+            const float *bias = biases ? biases + g * bias_step : NULL;
             float *out = cpu_row(r->out, t) + g;
             if (s->kind == NORM_RMS && !bias)
-                r->c->simd->rms_norm(out, x, g_gain, s->group, s->eps, s->weight_offset);
+                r->c->simd->rms_norm(out, x, gain, s->group, s->eps, s->weight_offset);
             else if (s->kind == NORM_LAYER)
-                r->c->simd->layer_norm(out, x, g_gain, bias ? bias + (per_group ? 0 : g) : NULL, s->group, s->eps,
-                                       s->weight_offset);
+                r->c->simd->layer_norm(out, x, gain, bias, s->group, s->eps, s->weight_offset);
             else {
-                r->c->simd->rms_norm(out, x, g_gain, s->group, s->eps, s->weight_offset);
-                r->c->simd->add(out, out, bias + (per_group ? 0 : g), 1, s->group);
+                r->c->simd->rms_norm(out, x, gain, s->group, s->eps, s->weight_offset);
+                r->c->simd->add(out, out, bias, 1, s->group);
             }
         }
     }
@@ -370,6 +372,41 @@ static void add(OpsContext *c, View out, View a, View b, float scale)
     cpu_for_rows(c, out.rows, 64, add_rows, &r);
 }
 
+static void clip_rows(void *arg, size_t first, size_t end, int thread)
+{
+    const Rows *r = arg;
+    (void)thread;
+    for (size_t t = first; t < end; t++) {
+        float *x = cpu_row(r->out, t);
+        for (size_t i = 0; i < r->out.cols; i++) {
+            float below = x[i] > r->scale ? r->scale : x[i];
+            x[i] = below < -r->scale ? -r->scale : below;
+        }
+    }
+}
+
+static void clip(OpsContext *c, View x, float limit)
+{
+    Rows r = {.c = c, .out = x, .scale = limit};
+    cpu_for_rows(c, x.rows, 64, clip_rows, &r);
+}
+
+static void add_gated_rows(void *arg, size_t first, size_t end, int thread)
+{
+    const Rows *r = arg;
+    (void)thread;
+    for (size_t t = first; t < end; t++) {
+        float share = r->in->data ? 1 / (1 + expf(-cpu_row(*r->in, t)[0])) : 1;
+        r->c->simd->add(cpu_row(r->out, t), cpu_row(r->a, t), cpu_row(r->b, t), share, r->out.cols);
+    }
+}
+
+static void add_gated(OpsContext *c, View out, View a, View b, View gate)
+{
+    Rows r = {.c = c, .out = out, .a = a, .b = b, .in = &gate};
+    cpu_for_rows(c, out.rows, 64, add_gated_rows, &r);
+}
+
 static void mean_rows(void *arg, size_t first, size_t end, int thread)
 {
     const Rows *r = arg;
@@ -451,6 +488,8 @@ const Ops ops_cpu_fast = {
     .glu = glu,
     .act = act_entry,
     .add = add,
+    .clip = clip,
+    .add_gated = add_gated,
     .mean = mean,
     .route = cpu_route,
     .moe = cpu_moe,

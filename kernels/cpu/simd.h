@@ -40,6 +40,7 @@ typedef struct SimdTable {
     /* to[j, i] = x[i, j], i < gemm_rows, j < k; rows from n_rows on are filled with some row. to [k, gemm_rows] dense. */
     void (*gemm_pack)(float *to, const float *x, size_t ld, size_t n_rows, size_t k);
     void (*gemm_tile)(const SimdGemmTile *t);
+    /* gain NULL: 1, whatever the offset. bias may be NULL. */
     void (*rms_norm)(float *out, const float *x, const float *gain, size_t n, float eps, float offset);
     void (*layer_norm)(float *out, const float *x, const float *gain, const float *bias, size_t n, float eps, float offset);
     /* v[i], v[i + half] rotated by (cosines[i], sines[i]) for i < half. */

@@ -176,9 +176,8 @@ static void norm(OpsContext *c, View out, View x, const NormSpec *spec, const We
                 variance += (from[i] - mean) * (from[i] - mean);
             double scale = 1 / sqrt(variance / (double)n + (double)spec->eps);
             for (size_t i = 0; i < n; i++) {
-                size_t k = weight->cols == n ? i : g + i;
-                double gain = at(weight, 0, k) + (double)spec->weight_offset;
-                to[i] = (from[i] - mean) * scale * gain + (given(bias) ? at(bias, 0, k) : 0);
+                double gain = given(weight) ? at(weight, 0, weight->cols == n ? i : g + i) + (double)spec->weight_offset : 1;
+                to[i] = (from[i] - mean) * scale * gain + (given(bias) ? at(bias, 0, bias->cols == n ? i : g + i) : 0);
             }
         }
     }
@@ -223,6 +222,16 @@ static size_t key_row(const AttnSeq *s, size_t key)
     return s->segments[i].first_row + key;
 }
 
+/* The nearest bfloat16, ties to even; finite x. */
+static float bf16_round(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000u;
+    memcpy(&x, &bits, sizeof bits);
+    return x;
+}
+
 static void attend_one(double *out, const double *q, View k, View v, size_t kv_col, const AttnSeq *s, int position, int head,
                        const AttnSpec *spec, double *scores)
 {
@@ -241,7 +250,9 @@ static void attend_one(double *out, const double *q, View k, View v, size_t kv_c
         dot *= (double)spec->scale;
         if (spec->softcap > 0)
             dot = (double)spec->softcap * tanh(dot / (double)spec->softcap);
-        if (spec->alibi_slopes)
+        if (spec->alibi_slopes && spec->alibi_bf16)
+            dot += (double)(spec->scale * bf16_round(bf16_round(spec->alibi_slopes[head]) * bf16_round((float)key)));
+        else if (spec->alibi_slopes)
             dot += (double)spec->alibi_slopes[head] * (double)(key - position);
         scores[j] = dot;
         if (!(dot <= most))
@@ -289,6 +300,8 @@ static double activate(double x, ActKind act)
         return 0.5 * x * (1 + erf(x / sqrt(2.0)));
     case ACT_RELU:
         return x > 0 ? x : x * 0;
+    case ACT_RELU2:
+        return x > 0 ? x * x : x * 0;
     }
     return NAN;
 }
@@ -315,6 +328,26 @@ static void add(OpsContext *c, View out, View a, View b, float scale)
     for (size_t t = 0; t < out.rows; t++)
         for (size_t i = 0; i < out.cols; i++)
             row(out, t)[i] = row(a, t)[i] + (double)scale * row(b, t)[i];
+}
+
+static void clip(OpsContext *c, View x, float limit)
+{
+    (void)c;
+    for (size_t t = 0; t < x.rows; t++)
+        for (size_t i = 0; i < x.cols; i++) {
+            double *v = &row(x, t)[i], most = (double)limit;
+            *v = *v > most ? most : *v < -most ? -most : *v;
+        }
+}
+
+static void add_gated(OpsContext *c, View out, View a, View b, View gate)
+{
+    (void)c;
+    for (size_t t = 0; t < out.rows; t++) {
+        double share = gate.data ? 1 / (1 + exp(-row(gate, t)[0])) : 1;
+        for (size_t i = 0; i < out.cols; i++)
+            row(out, t)[i] = row(a, t)[i] + share * row(b, t)[i];
+    }
 }
 
 static void mean(OpsContext *c, View out, const View *in, size_t n)
@@ -476,6 +509,8 @@ const Ops ops_ref = {
     .glu = glu,
     .act = act_op,
     .add = add,
+    .clip = clip,
+    .add_gated = add_gated,
     .mean = mean,
     .route = route,
     .moe = moe,
