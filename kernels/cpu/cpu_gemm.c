@@ -6,7 +6,8 @@
  * panel's stretch (in the first cache) meets all of them in register tiles (simd_gemm.inc).
  *
  * An element of y is a sum over the stretches, in ascending order, of ascending chains; K alone decides it. So the batch, the
- * neighbours in it, and the threads never change its bits.
+ * neighbours in it, and the threads never change its bits. The sums so far stay in memory of the thread's own: y is written
+ * once, bias, scale and residual come last, and for scale 1 linear_add() gives the bits of linear() and add().
  *
  * Cache arithmetic: a panel's stretch is 4 C K_BLOCK = 25 kB at C = 16, a block of x 4 ROW_BLOCK K_BLOCK = 230 kB. */
 #include <stdatomic.h>
@@ -38,12 +39,15 @@ static size_t round_up(size_t n, size_t unit)
     return (n + unit - 1) / unit * unit;
 }
 
+/* [ROW_BLOCK + 12, COL_BLOCK + 32] sums so far, behind the packed operand. */
+enum { PARTIAL_ELEMS = (ROW_BLOCK + 12) * (COL_BLOCK + 32) };
+
 size_t cpu_gemm_scratch_elems(const OpsLimits *l)
 {
     size_t k = l->d_model > l->d_ff ? l->d_model : l->d_ff, attended = l->n_heads * l->head_dim;
     k = k > attended ? k : attended;
     size_t packing = 32 * k, block = (ROW_BLOCK + 12) * K_BLOCK; /* rows of a panel, widened; a block of x */
-    return round_up(packing > block ? packing : block, 16);
+    return round_up(packing > block ? packing : block, 16) + PARTIAL_ELEMS;
 }
 
 static float *scratch(const OpsContext *c, int thread)
@@ -58,18 +62,20 @@ static void rim_tile(const SimdTable *simd, SimdGemmTile t, size_t rows, size_t 
     SimdGemmTile whole = t;
     whole.y = product;
     whole.ld_y = simd->gemm_cols;
-    whole.bias = whole.from = NULL;
+    whole.bias = whole.from = whole.residual = NULL;
     whole.scale = 1;
     simd->gemm_tile(&whole);
     for (size_t r = 0; r < rows; r++) {
         for (size_t i = 0; i < cols; i++) {
             float v = product[r * simd->gemm_cols + i];
+            if (t.from)
+                v += t.from[r * t.ld_from + i];
             if (t.bias)
                 v += t.bias[i];
             if (t.scale != 1)
                 v *= t.scale;
-            if (t.from)
-                v += t.from[r * t.ld_from + i];
+            if (t.residual)
+                v += t.residual[r * t.ld_residual + i];
             t.y[r * t.ld_y + i] = v;
         }
     }
@@ -78,11 +84,14 @@ static void rim_tile(const SimdTable *simd, SimdGemmTile t, size_t rows, size_t 
 /* Rows [r0, r1) and columns [n0, n1) of y; n0 is a panel's first. */
 static void gemm_block(const Gemm *g, size_t r0, size_t r1, size_t n0, size_t n1, float *packed)
 {
+    float *partial = packed + cpu_gemm_scratch_elems(&g->c->config.limits) - PARTIAL_ELEMS;
     const SimdTable *simd = g->c->simd;
     size_t big_k = g->w->cols, group = simd->gemm_rows, panel = simd->gemm_cols;
+    size_t ld = round_up(n1 - n0, panel); /* of partial */
     size_t n_groups = (r1 - r0 + group - 1) / group;
     for (size_t k0 = 0; k0 < big_k; k0 += g->k_block) {
         size_t k = least(g->k_block, big_k - k0);
+        bool is_last = k0 + k == big_k;
         for (size_t i = 0; i < n_groups; i++) {
             size_t r = r0 + i * group;
             simd->gemm_pack(packed + i * group * k, cpu_row(g->x, r) + k0, g->x.ld, least(group, r1 - r), k);
@@ -99,16 +108,20 @@ static void gemm_block(const Gemm *g, size_t r0, size_t r1, size_t n0, size_t n1
                                   .k = k,
                                   .ahead = w + panel * big_k + i * share,
                                   .n_ahead = share,
-                                  .y = cpu_row(g->y, r) + n,
-                                  .ld_y = g->y.ld,
-                                  .scale = g->scale};
+                                  .y = partial + i * group * ld + n - n0,
+                                  .ld_y = ld,
+                                  .scale = 1};
                 if (k0) {
                     t.from = t.y;
-                    t.ld_from = t.ld_y;
-                } else {
+                    t.ld_from = ld;
+                }
+                if (is_last) {
+                    t.y = cpu_row(g->y, r) + n;
+                    t.ld_y = g->y.ld;
+                    t.scale = g->scale;
                     t.bias = g->bias ? g->bias + n : NULL;
-                    t.from = g->adds ? cpu_row(g->residual, r) + n : NULL;
-                    t.ld_from = g->residual.ld;
+                    t.residual = g->adds ? cpu_row(g->residual, r) + n : NULL;
+                    t.ld_residual = g->residual.ld;
                 }
                 if (rows == group && cols == panel)
                     simd->gemm_tile(&t);

@@ -21,15 +21,15 @@ typedef struct SimdHeadRow {
     int32_t rank, top1;
 } SimdHeadRow;
 
-/* One register tile: y[r, i] = from[r, i] + scale * (sum_k x[k, r] w[k, i] + bias[i]), r < gemm_rows, i < gemm_cols. */
+/* One register tile: y[r, i] = residual[r, i] + scale * (from[r, i] + sum_k x[k, r] w[k, i] + bias[i]), r < gemm_rows, i < gemm_cols. */
 typedef struct SimdGemmTile {
     const float *x, *w; /* [k, gemm_rows], [k, gemm_cols], dense */
     size_t k;
     const float *ahead; /* n_ahead floats that will be wanted soon */
     size_t n_ahead;
     float *y;
-    const float *from, *bias; /* each may be NULL; from may be y */
-    size_t ld_y, ld_from;
+    const float *from, *bias, *residual; /* each may be NULL; from and residual may be y */
+    size_t ld_y, ld_from, ld_residual;
     float scale;
 } SimdGemmTile;
 
