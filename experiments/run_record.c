@@ -217,10 +217,10 @@ fail:
     return status;
 }
 
-/* The hash an earlier run.json holds for this very file, or NULL. */
-static const char *cached_hash(const RunRecord *r, const char *path, int64_t bytes, int64_t mtime_ns)
+/* The hash a run.json holds for this very file, or NULL. */
+static const char *cached_hash(const JsonValue *run_json, const char *path, int64_t bytes, int64_t mtime_ns)
 {
-    const JsonValue *files = r->earlier ? json_get(r->earlier, "files") : NULL;
+    const JsonValue *files = run_json ? json_get(run_json, "files") : NULL;
     for (size_t i = 0; files && files->kind == JSON_ARRAY && i < files->len; i++) {
         const JsonValue *f = &files->items[i];
         const JsonValue *b = json_get(f, "bytes"), *m = json_get(f, "mtime_ns"), *h = json_get(f, "sha256");
@@ -229,6 +229,11 @@ static const char *cached_hash(const RunRecord *r, const char *path, int64_t byt
             return h->string;
     }
     return NULL;
+}
+
+void run_record_trust(RunRecord *r, const JsonValue *run_json)
+{
+    r->trusted = run_json;
 }
 
 static bool add_file(RunRecord *r, const char *path, const char *hash, int64_t bytes, int64_t mtime_ns)
@@ -263,7 +268,9 @@ static int hash_file(RunRecord *r, const char *key, const char *path, Error *e)
         goto done;
     }
     int64_t mtime_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
-    const char *cached = cached_hash(r, absolute, st.st_size, mtime_ns);
+    const char *cached = cached_hash(r->earlier, absolute, st.st_size, mtime_ns);
+    if (!cached)
+        cached = cached_hash(r->trusted, absolute, st.st_size, mtime_ns);
     if (cached) {
         strbuf_puts(&hash, cached);
     } else if (st.st_size > SAMPLE_ABOVE) {

@@ -30,6 +30,7 @@
 #include <stdint.h>
 
 #include "engine/base/error.h"
+#include "engine/base/json.h"
 #include "engine/base/strbuf.h"
 
 typedef struct RunFolder {
@@ -70,6 +71,8 @@ void run_record_note(RunRecord *r, const char *key, const char *format, ...) STR
  * are those that an earlier run.json here holds is not read again. Files above 4 GiB are sampled: "sampled-sha256:" of size
  * (8 bytes, little-endian), first and last 64 MiB and the first MiB of every 16 MiB between. */
 int run_record_hash_files(RunRecord *r, const char *key, char *const *paths, size_t n, Error *e);
+/* Another folder's run.json, parsed, whose file hashes are believed like those of an earlier run here; must outlive the hashing. */
+void run_record_trust(RunRecord *r, const JsonValue *run_json);
 /* Likewise for dir/name of each of the NULL-terminated names that exists: "config.json", "tokenizer.json", ...; an absent one is
  * the pair "KEY:name" = "absent". dir may be a file (GGUF): then nothing is added. */
 int run_record_hash_optional(RunRecord *r, const char *key, const char *dir, const char *const *names, Error *e);

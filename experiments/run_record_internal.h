@@ -35,6 +35,7 @@ struct RunRecord {
     char started[32]; /* of this process */
     double start_s;
     const JsonValue *earlier; /* run.json found here, in arena; NULL: none, or force */
+    const JsonValue *trusted; /* another folder's run.json, for its file hashes; may be NULL */
     Arena arena;
     StrBuf earlier_text;
     char fingerprint[65];

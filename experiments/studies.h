@@ -52,10 +52,28 @@ typedef struct StrataSweepOptions {
     const char *schedule;                    /* "tree", "naive" */
     const char *output_dir;                  /* "results" */
     const char *tag;
+    const char *shard;    /* "K/N"; NULL: what an MPI or Slurm launcher says, else the whole */
     uint64_t max_samples; /* 1000 */
     int dry_run, force;
 } StrataSweepOptions;
 int strata_sweep(const StrataSweepOptions *options, StrataError *e);
+
+/* Joins the finished shards of a sweep into the ledger, tables and figures of the whole. */
+typedef struct StrataMergeOptions {
+    StrataCommon common;      /* what the shards' run.json says goes before it, but out, quiet, json, memory and stop */
+    const char *const *paths; /* the result folder that holds shard_K_of_N, or these one by one */
+    size_t n_paths;
+    int force;
+} StrataMergeOptions;
+int strata_merge(const StrataMergeOptions *options, StrataError *e);
+
+/* How far the runs in and below a folder are, from their files alone: also while another machine writes them. */
+typedef struct StrataStatusOptions {
+    const char *path;
+    int json;
+    FILE *out;
+} StrataStatusOptions;
+int strata_status(const StrataStatusOptions *options, StrataError *e);
 
 typedef struct StrataPosOptions {
     StrataCommon common;                     /* model_name: as swept, its part after the last "/", or a result folder */

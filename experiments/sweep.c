@@ -8,6 +8,7 @@
 #include "engine/base/file.h"
 #include "engine/base/progress.h"
 #include "engine/base/sha256.h"
+#include "experiments/merge.h"
 #include "experiments/sweep_figure.h"
 #include "experiments/sweep_report.h"
 
@@ -33,9 +34,31 @@ static int check_options(const StrataSweepOptions *o, Sweep *s, Error *e)
     if (strcmp(schedule, "tree") != 0 && strcmp(schedule, "naive") != 0)
         return error_set(e, STATUS_USAGE, "--schedule: \"%s\", expected tree or naive", schedule);
     s->naive = strcmp(schedule, "naive") == 0;
+    int status = s->merge ? STATUS_OK : shard_find(o->shard, &s->shard, e);
+    if (status)
+        return status;
     if (strcmp(s->protocol, "all") != 0 && !window_protocol_from_name(s->protocol, &s->window_protocol))
         return error_set(e, STATUS_USAGE, "--protocol: \"%s\", expected rows, concat, file or all", s->protocol);
+    if (s->shard.count && strcmp(s->protocol, "all") == 0)
+        return error_set(e, STATUS_USAGE, "--protocol all is one short pass and is not shared out: leave --shard out");
     return STATUS_OK;
+}
+
+/* The windows that this process evaluates. */
+static int take_share(Sweep *s, Error *e)
+{
+    size_t first, end;
+    s->part = &s->windows;
+    if (!s->shard.count)
+        return STATUS_OK;
+    shard_windows(&s->shard, &s->windows, &first, &end);
+    if (first == end)
+        return error_set(e, STATUS_USAGE, "shard %zu/%zu is empty: there are only %zu windows", s->shard.index, s->shard.count,
+                         s->windows.n_windows);
+    int status = windows_slice(&s->windows, first, end, &s->slice, e);
+    if (!status)
+        s->part = &s->slice;
+    return status;
 }
 
 static int open_orders(Sweep *s, Error *e)
@@ -47,6 +70,9 @@ static int open_orders(Sweep *s, Error *e)
     int stages;
     if (!orders_is_greedy(s->experiment, &stages))
         return orders_generate(s->experiment, n_layers, s->bench.common->seed, &s->orders, e);
+    if (s->shard.count)
+        return error_set(e, STATUS_USAGE,
+                         "greedy:N chooses after each pass over all rows and is not shared out: leave --shard out");
     int status = greedy_open(n_layers, stages, &s->greedy, e);
     if (!status)
         status = orders_greedy_stage(n_layers, NULL, 0, &s->orders, e);
@@ -107,6 +133,8 @@ static int stamp(Sweep *s, Error *e)
     run_record_set(r, "rope", "%s", b->rope);
     run_record_set(r, "schedule", "%s", s->naive ? "naive" : "tree");
     run_record_set(r, "seed", "%llu", (unsigned long long)b->common->seed);
+    if (s->shard.count)
+        run_record_set(r, "shard", "%zu/%zu", s->shard.index, s->shard.count);
     RunMachine machine = {
         .device = b->device, .threads = pool_threads(b->session.pool), .fast = strcmp(b->numerics, "fast") == 0};
     run_record_machine(r, &machine);
@@ -128,6 +156,14 @@ static int find_folder(Sweep *s, Error *e)
     int status = run_record_folder(&folder, &s->dir, e);
     if (status)
         return status;
+    if (s->merge)
+        merge_folder(s->merge, &s->dir);
+    if (s->shard.count) {
+        strbuf_puts(&s->dir, "/");
+        shard_folder_name(&s->shard, &s->dir);
+    }
+    if (s->dir.failed)
+        return error_set(e, STATUS_FAILED, "sweep: out of memory");
     const StrataCommon *c = s->bench.common;
     return s->options->dry_run ? run_record_open_dry(c->argc, c->argv, &s->record, e)
                                : run_record_open(s->dir.data, c->argc, c->argv, s->options->force, &s->record, e);
@@ -184,10 +220,28 @@ static int report(Sweep *s, Error *e)
     return status;
 }
 
+/* A shard ends with its ledger: tables are made of the whole. */
+static int shard_report(const Sweep *s, Error *e)
+{
+    FILE *out = s->bench.common->out;
+    size_t folder = strlen(s->dir.data) - strlen(strrchr(s->dir.data, '/'));
+    (void)e;
+    if (out && !s->bench.common->quiet)
+        fprintf(out,
+                "shard %zu of %zu: %zu tokens in %zu windows\nwritten: %s/ledger.safetensors\nwhen all are done: strata merge "
+                "%.*s\n",
+                s->shard.index, s->shard.count, s->part->n_tokens, s->part->n_windows, s->dir.data, (int)folder, s->dir.data);
+    return STATUS_OK;
+}
+
 static int evaluate(Sweep *s, Error *e)
 {
     RunState state = RUN_FRESH;
+    if (s->merge)
+        merge_trust(s->merge, s->record);
     int status = stamp(s, e);
+    if (!status && s->merge)
+        status = merge_check(s->merge, s->record, e);
     if (status)
         return status;
     int plan_status = sweep_plan(s, e);
@@ -200,7 +254,7 @@ static int evaluate(Sweep *s, Error *e)
     if (!status)
         status = plan_status;
     ResultsInput in = results_input(s);
-    if (!status && state != RUN_DONE && (!s->bench.common->quiet || s->options->dry_run))
+    if (!status && state != RUN_DONE && !s->merge && (!s->bench.common->quiet || s->options->dry_run))
         status = sweep_print_estimate(s, &in, e);
     if (status || s->options->dry_run)
         return status;
@@ -209,7 +263,7 @@ static int evaluate(Sweep *s, Error *e)
     if (state != RUN_DONE)
         status = results_write_rows(&in, e);
     if (!status)
-        status = sweep_run(s, e);
+        status = s->merge ? merge_run(s->merge, s, e) : sweep_run(s, e);
     if (status == STATUS_INTERRUPTED) {
         Error ignored;
         run_record_pause(s->record, &ignored);
@@ -220,15 +274,16 @@ static int evaluate(Sweep *s, Error *e)
         strbuf_free(&command);
     }
     if (!status)
-        status = report(s, e);
+        status = s->shard.count ? shard_report(s, e) : report(s, e);
     if (!status && state != RUN_DONE) {
-        sweep_stamp_timing(s);
+        if (!s->merge)
+            sweep_stamp_timing(s);
         status = run_record_finish(s->record, e);
     }
     return status;
 }
 
-static int sweep_story(Sweep *s, Error *e)
+int sweep_story(Sweep *s, Error *e)
 {
     const StrataSweepOptions *o = s->options;
     int status = check_options(o, s, e);
@@ -244,6 +299,8 @@ static int sweep_story(Sweep *s, Error *e)
         return sweep_all_protocols(s, e);
     if (!status)
         status = sweep_open_windows(s, s->window_protocol, s->bench.bos, &s->windows, e);
+    if (!status)
+        status = take_share(s, e);
     if (!status)
         status = open_orders(s, e);
     if (!status)

@@ -10,6 +10,7 @@
 #include "experiments/influence_tap.h"
 #include "experiments/results.h"
 #include "experiments/run_record.h"
+#include "experiments/shard.h"
 #include "experiments/workbench.h"
 #include "loaders/dataset.h"
 #include "loaders/windows.h"
@@ -23,10 +24,14 @@ typedef struct Sweep {
 
     Workbench bench;
     Dataset data;
-    Windows windows;
-    OrderSet orders;   /* of the stage at hand; at the end all rows of the ledger */
-    size_t n_stages;   /* 1; of greedy:N, N */
-    GreedyPath greedy; /* zeroed unless greedy:N */
+    Windows windows; /* all of them */
+    Shard shard;
+    Windows slice;                  /* the shard's, or zeroed */
+    const Windows *part;            /* what this process evaluates: &windows or &slice */
+    const struct MergeInput *merge; /* NULL: evaluate; else take the records from finished shards */
+    OrderSet orders;                /* of the stage at hand; at the end all rows of the ledger */
+    size_t n_stages;                /* 1; of greedy:N, N */
+    GreedyPath greedy;              /* zeroed unless greedy:N */
     StrBuf dir;
     RunRecord *record;
 
@@ -47,7 +52,8 @@ size_t sweep_n_orders(const Sweep *s); /* rows of the ledger */
 /* Chooses sizes and blocks (those of an earlier run in this folder where there is one) and opens the run of the first stage. */
 int sweep_plan(Sweep *s, Error *e);
 int sweep_print_estimate(Sweep *s, const ResultsInput *in, Error *e); /* time, memory and disk, to stderr */
-int sweep_run(Sweep *s, Error *e); /* all blocks that are still to be done, to the finished ledger */
+int sweep_run(Sweep *s, Error *e);   /* all blocks that are still to be done, to the finished ledger */
+int sweep_story(Sweep *s, Error *e); /* from options to figures; sweep_close follows in any case */
 void sweep_stamp_timing(Sweep *s);
 void sweep_close(Sweep *s);
 

@@ -13,7 +13,7 @@
 
 static RunRequest make_request(const Sweep *s, size_t block_rows)
 {
-    const Windows *w = &s->windows;
+    const Windows *w = s->part;
     return (RunRequest){.orders = s->orders.orders,
                         .n_orders = s->orders.n_orders,
                         .longest_window = w->longest,
@@ -33,9 +33,9 @@ size_t sweep_n_orders(const Sweep *s)
 static TokenBlock block_at(const Sweep *s, size_t b, size_t *starts)
 {
     size_t first = s->blocks.first_window[b], n = s->blocks.first_window[b + 1] - first;
-    windows_relative_starts(&s->windows, first, n, starts);
+    windows_relative_starts(s->part, first, n, starts);
     return (TokenBlock){
-        .ids = s->windows.ids + s->windows.start[first], .window_start = starts, .n_rows = starts[n], .n_windows = n};
+        .ids = s->part->ids + s->part->start[first], .window_start = starts, .n_rows = starts[n], .n_windows = n};
 }
 
 /* Adds what a stage takes over all blocks, as its run's plans have it. */
@@ -112,7 +112,8 @@ int sweep_plan(Sweep *s, Error *e)
         return status;
     s->sizes = *run_get_sizes(s->run);
     run_record_note(s->record, "block_rows", "%zu", s->sizes.block_rows);
-    status = windows_partition(&s->windows, s->sizes.block_rows, &s->blocks, e);
+    status = windows_partition(s->part, s->sizes.block_rows, &s->blocks, e);
+    run_record_note(s->record, "n_blocks", "%zu", s->blocks.n_blocks * s->n_stages);
     if (!status)
         status = add_counters(s, s->run, &s->counters, e);
     s->flops_total = s->counters.flops;
@@ -128,6 +129,7 @@ void sweep_close(Sweep *s)
     run_record_close(s->record);
     order_set_free(&s->orders);
     greedy_close(&s->greedy);
+    windows_slice_free(&s->slice);
     windows_free(&s->windows);
     dataset_close(&s->data);
     workbench_close(&s->bench);
@@ -179,7 +181,7 @@ static bool should_stop(void *user)
 static LedgerShape ledger_shape(const Sweep *s)
 {
     return (LedgerShape){.n_orders = sweep_n_orders(s),
-                         .n_tokens = s->windows.n_tokens,
+                         .n_tokens = s->part->n_tokens,
                          .nll_dtype = s->bench.session.ops->logit_dtype == DTYPE_F64 ? DTYPE_F64 : DTYPE_F32,
                          .n_blocks = s->blocks.n_blocks,
                          .block_tokens = s->blocks.n_tokens,
@@ -189,7 +191,7 @@ static LedgerShape ledger_shape(const Sweep *s)
 
 static int open_ledger(Sweep *s, Error *e)
 {
-    const Windows *w = &s->windows;
+    const Windows *w = s->part;
     LedgerShape shape = ledger_shape(s);
     LedgerTokens tokens = {.token_id = w->token_id,
                            .row = w->row,
@@ -303,7 +305,7 @@ int sweep_run(Sweep *s, Error *e)
         return error_set(e, STATUS_FAILED, "sweep: out of memory");
     RunHooks hooks = {
         .user = &l, .on_node = on_node, .on_results = on_results, .on_progress = on_progress, .should_stop = should_stop};
-    double start = progress_now_s(), total = (double)s->windows.n_tokens * (double)s->n_stages;
+    double start = progress_now_s(), total = (double)s->part->n_tokens * (double)s->n_stages;
     double already = (double)s->first_block / (double)(s->blocks.n_blocks * s->n_stages) * total;
     char label[160];
     snprintf(label, sizeof label, "%s on %s", s->orders.path_part, s->bench.path.slug);
@@ -374,7 +376,7 @@ int sweep_print_estimate(Sweep *s, const ResultsInput *in, Error *e)
     progress_format_time(seconds, left, sizeof left);
     fprintf(stderr,
             "%s: %d layers; %zu orders, %zu tokens in %zu windows; %lld layer evaluations a block where a loop does %lld\n",
-            s->bench.path.name, s->bench.model.traits.n_layers, sweep_n_orders(s), s->windows.n_tokens, s->windows.n_windows,
+            s->bench.path.name, s->bench.model.traits.n_layers, sweep_n_orders(s), s->part->n_tokens, s->part->n_windows,
             (long long)s->counters.layer_evaluations, (long long)s->counters.naive_layer_evaluations);
     fprintf(stderr,
             "estimated: %s, memory %.0f MiB (of %.0f allowed), disk %.1f MiB (%.0f bytes and the tables) in %s; device %s, "

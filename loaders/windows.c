@@ -529,3 +529,37 @@ void windows_relative_starts(const Windows *w, size_t first, size_t n, size_t *o
     for (size_t i = 0; i <= n; i++)
         out[i] = w->start[first + i] - w->start[first];
 }
+
+int windows_slice(const Windows *w, size_t first, size_t end, Windows *out, Error *e)
+{
+    size_t token = windows_first_token(w, first);
+    *out = *w;
+    out->start = malloc((end - first + 1) * sizeof *out->start);
+    if (!out->start)
+        return error_set(e, STATUS_FAILED, "windows: out of memory for %zu of them", end - first);
+    windows_relative_starts(w, first, end - first, out->start);
+    out->ids += w->start[first];
+    out->n_ids = out->start[end - first];
+    out->n_windows = end - first;
+    out->window_row += first;
+    out->unit += first;
+    out->token_id += token;
+    out->row += token;
+    out->window += token;
+    out->position += token;
+    out->byte_start += token;
+    out->byte_end += token;
+    out->n_tokens = windows_first_token(w, end) - token;
+    out->longest = 0;
+    for (size_t i = 0; i < out->n_windows; i++) {
+        size_t n = out->start[i + 1] - out->start[i];
+        out->longest = n > out->longest ? n : out->longest;
+    }
+    return STATUS_OK;
+}
+
+void windows_slice_free(Windows *slice)
+{
+    free(slice->start);
+    memset(slice, 0, sizeof *slice);
+}

@@ -89,6 +89,11 @@ typedef struct Windows {
 int windows_build(Dataset *data, const Tokenizer *tokenizer, const WindowOptions *options, Windows *out, Error *e);
 void windows_free(Windows *w); /* accepts zeroed and half-built */
 
+/* Windows first .. end-1 as windows of their own: start begins at 0 again, rows, windows and units keep their numbers; what is said of
+ * rows and text (row_tokens, counts, hashes) stays that of the whole. All but start is borrowed from w, which must outlive it. */
+int windows_slice(const Windows *w, size_t first, size_t end, Windows *out, Error *e);
+void windows_slice_free(Windows *slice); /* accepts zeroed */
+
 /* First predicted token of window w; w = n_windows gives n_tokens. */
 static inline size_t windows_first_token(const Windows *w, size_t window)
 {

@@ -13,6 +13,8 @@ static const char overview[] =
     "  strata sweep     remove or exchange layers, measure next-word prediction\n"
     "  strata compare   results of several models over each other\n"
     "  strata report    tables, figures and methods text of a result folder, for a paper\n"
+    "  strata merge     join the shards of a sweep that ran as several processes\n"
+    "  strata status    how far the runs below a folder are\n"
     "  strata pos       the change by part of speech, from a finished sweep\n"
     "  strata trace     residual streams of a text at every step, to safetensors\n"
     "  strata next      the next-word table and the logit lens of a text\n"
@@ -50,10 +52,28 @@ static const Topic topics[] = {
      "  --orders SPEC|FILE    orders of your own instead (see `strata help orders`)\n"
      "  --protocol rows|concat|file|all   how text becomes windows; all: the baseline under each, side by side\n"
      "  --schedule tree|naive naive: the loop everybody writes, for comparison\n"
-     "  --output_dir results  --tag NAME  --dry_run (estimate and stop)  --force (start over)\n"
+     "  --shard K/N           the K-th of N parts, for several processes or machines; under mpirun or srun they are\n"
+    "                        taken from the launcher. Then: strata merge FOLDER\n"
+    "  --output_dir results  --tag NAME  --dry_run (estimate and stop)  --force (start over)\n"
      "\n"
      "Writes OUTPUT_DIR/EXPERIMENT/MODEL_DATASET_nN/: ppl.json, ppl.csv, ledger.safetensors, rows.jsonl, run.json, figures/.\n"
      "Interrupted, the same command goes on where it was.\n"},
+    {"merge",
+     "strata merge: the finished shards of a sweep become the whole\n"
+     "\n"
+     "  strata sweep ... --shard 1/2 & strata sweep ... --shard 2/2 & wait\n"
+     "  mpirun -n 8 strata sweep ...            (the same; K and N come from the launcher)\n"
+     "  strata merge results/removal/gpt2_wiki-text-2_n1000\n"
+     "\n"
+     "Names the result folder that holds shard_K_of_N, or the shards one by one. Model and data are found again by\n"
+     "what the shards' run.json says. With --numerics stable or exact the ledger is the unsharded one to the bit.\n"
+     "  --model_name NAME   where the model lies here, if elsewhere    --force (start over)\n"},
+    {"status",
+     "strata status: how far the runs below a folder are\n"
+     "\n"
+     "  strata status results            (--json for programs)\n"
+     "\n"
+     "Reads run.json and the ledger's journal only, also of runs on another machine.\n"},
     {"compare",
      "strata compare: results of several models laid over each other\n"
      "\n"

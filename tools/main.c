@@ -107,6 +107,7 @@ static int command_sweep(int argc, char **argv, StrataError *e)
         {"--schedule", OPTION_STRING, &o.schedule},
         {"--output_dir", OPTION_STRING, &o.output_dir},
         {"--tag", OPTION_STRING, &o.tag},
+        {"--shard", OPTION_STRING, &o.shard},
         {"--max_samples", OPTION_COUNT, &o.max_samples},
         {"--sample_size", OPTION_COUNT, &o.max_samples},
         {"--dry_run", OPTION_FLAG, &o.dry_run},
@@ -214,6 +215,36 @@ static int command_report(int argc, char **argv, StrataError *e)
     return status;
 }
 
+static int command_merge(int argc, char **argv, StrataError *e)
+{
+    StrataMergeOptions o = {0};
+    OptionList paths = {.values = calloc((size_t)argc, sizeof *paths.values)};
+    const Option own[] = {{"--force", OPTION_FLAG, &o.force}};
+    int status = paths.values ? parse_words(own, 1, &o.common, &paths, argc, argv, e) : 1;
+    o.paths = (const char *const *)paths.values;
+    o.n_paths = (size_t)paths.n;
+    if (!status)
+        status = strata_merge(&o, e);
+    free(paths.values);
+    return status;
+}
+
+static int command_status(int argc, char **argv, StrataError *e)
+{
+    StrataCommon common = {0};
+    OptionList paths = {.values = calloc((size_t)argc, sizeof *paths.values)};
+    int status = paths.values ? parse_words(NULL, 0, &common, &paths, argc, argv, e) : 1;
+    StrataStatusOptions o = {.path = paths.n ? paths.values[0] : NULL, .json = common.json, .out = stdout};
+    if (!status && paths.n > 1) {
+        snprintf(e->text, sizeof e->text, "status: expected one folder, found \"%s\" behind it", paths.values[1]);
+        status = 2;
+    }
+    if (!status)
+        status = strata_status(&o, e);
+    free(paths.values);
+    return status;
+}
+
 typedef struct Command {
     const char *name;
     int (*run)(int argc, char **argv, StrataError *e);
@@ -222,6 +253,7 @@ typedef struct Command {
 static const Command commands[] = {
     {"sweep", command_sweep},     {"pos", command_pos},           {"trace", command_trace},     {"next", command_next},
     {"inspect", command_inspect}, {"tokenize", command_tokenize}, {"compare", command_compare}, {"report", command_report},
+    {"merge", command_merge},     {"status", command_status},
 };
 
 static int wants_help(int argc, char **argv)
