@@ -38,7 +38,7 @@ else
 fi
 cp tests/library_user.c "$tmp/" || exit 1
 # shellcheck disable=SC2086
-(cd "$tmp" && "${CC:-gcc}" -std=c11 -Wall -Wextra -Werror $flags $cflags library_user.c -o user $libs) || fail 'the program does not build'
+(cd "$tmp" && ${CC:-gcc} -std=c11 -Wall -Wextra -Werror $flags $cflags library_user.c -o user $libs) || fail 'the program does not build'
 "$tmp/user" "$root" || fail "the program ended with status $?"
 make --no-print-directory -s uninstall PREFIX="$tmp/usr" >/dev/null || fail 'make uninstall'
 [ -z "$(find "$tmp/usr" -type f)" ] || fail 'make uninstall left files behind'
