@@ -179,7 +179,7 @@ static void check_against_numpy(const char *const *files, size_t n, const char *
     snprintf(path, sizeof path, "%s/compare.json", temp);
     const JsonValue *got = read_json(path), *models = at(got, "models"), *pairs = at(got, "rank_correlation");
     if (!models || models->len != n || !pairs) {
-        CHECK(!"models and pairs");
+        CHECK_MSG(false, "models or pairs are missing");
         return;
     }
     check_number(number_at(at(got, "common"), "bytes"), number_at(want, "bytes"), "bytes");
