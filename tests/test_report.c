@@ -255,10 +255,8 @@ static void methods(void)
         "Strata 9.8.7 (commit abcdef012345) in f32 arithmetic (fast) on cpu (A Processor) with 3 threads",
         "not a measure of capability",
         "not measured on this corpus"};
-    static const char *const ja[] = {"\xef\xbc\x88"
-                                     "12 \xe5\xb1\xa4",
-                                     "232 \xe3\x83\x88\xe3\x83\xbc\xe3\x82\xaf\xe3\x83\xb3", "1000 \xe5\x9b\x9e",
-                                     "Strata 9.8.7", "abcdef012345"};
+    static const char *const ja[] = {"12 \xe5\xb1\xa4", "232 \xe3\x83\x88\xe3\x83\xbc\xe3\x82\xaf\xe3\x83\xb3",
+                                     "1000 \xe5\x9b\x9e", "Strata 9.8.7", "abcdef012345"};
     for (size_t i = 0; i < sizeof en / sizeof *en; i++)
         CHECK_MSG(strstr(read_text(out, "methods.en.md"), en[i]), "%s", en[i]);
     for (size_t i = 0; i < sizeof ja / sizeof *ja; i++)
