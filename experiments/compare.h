@@ -16,7 +16,7 @@
  * words, units, n_resamples, seed}, models [{label, file, model, dataset, experiment, n_layers, layers_at_once, share, n_tokens,
  * common_tokens, dtype, numerics, context, bos, baseline {...}, orders [{name, place, depth, bin, nll, delta_nll, delta_nll_ci95,
  * delta_bits_per_byte, ..._ci95, ..._ci95_simultaneous, delta_word_nll, ..._ci95, agreement, kl}], importance [bins]}],
- * rank_correlation [{a, b, spearman, spearman_ci95, kendall, n_bins}], tags (compare_tags.h), notes. compare.csv: one line per (model,
+ * rank_correlation [{a, b, spearman, spearman_ci95, kendall, n_bins}], tags (compare_tags.c), notes. compare.csv: one line per (model,
  * group, value, order). Same input, same bytes. */
 #ifndef STRATA_EXPERIMENTS_COMPARE_H
 #define STRATA_EXPERIMENTS_COMPARE_H

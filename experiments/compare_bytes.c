@@ -23,9 +23,12 @@ static int add_row(CompareRows *r, const char *path, const JsonValue *v, Sha256 
     if (r->n_rows == cap)
         return error_set(e, STATUS_FAILED, "%s: line %zu: more rows than lines", path, line);
     r->article[r->n_rows] = -1;
-    if (article && article->kind == JSON_NUMBER && article->is_integer && article->integer >= 0 &&
-        article->integer <= INT32_MAX)
+    if (article && article->kind == JSON_NUMBER) {
+        if (!article->is_integer || article->integer < 0 || article->integer >= (int64_t)cap)
+            return error_set(e, STATUS_FAILED, "%s: line %zu: expected an article below %zu, found %g", path, line, cap,
+                             article->number);
         r->article[r->n_rows] = (int32_t)article->integer;
+    }
     if (text && text->kind == JSON_STRING) {
         len = text->len;
         strbuf_append(&r->text, text->string, len);
@@ -140,6 +143,9 @@ static int check_spans(const CompareRows *rows, const CompareTokens *m, Error *e
         if (row < 0 || (size_t)row >= rows->n_rows)
             return error_set(e, STATUS_FAILED, "%s: token %zu: expected a row below %zu, found %d", m->what, t, rows->n_rows,
                              row);
+        if (m->window[t] < 0 || (size_t)m->window[t] >= m->n_tokens)
+            return error_set(e, STATUS_FAILED, "%s: token %zu: expected a window below %zu, found %d", m->what, t, m->n_tokens,
+                             m->window[t]);
         int64_t len = (int64_t)(rows->start[row + 1] - rows->start[row]);
         if (m->byte_start[t] < 0 || m->byte_end[t] < m->byte_start[t] || m->byte_end[t] > len)
             return error_set(e, STATUS_FAILED, "%s: token %zu: expected bytes within the %lld of row %d, found %lld to %lld",
@@ -208,7 +214,7 @@ static size_t unit_key(const CompareRows *rows, const CompareTokens *first, bool
 {
     if (by_article && rows->article[row] >= 0)
         return (size_t)rows->article[row];
-    return n_articles + (rows->n_rows > 1 ? row : (size_t)(first->window[t] > 0 ? first->window[t] : 0));
+    return n_articles + (rows->n_rows > 1 ? row : (size_t)first->window[t]);
 }
 
 /* unit_of_byte[b] of every kept byte, numbered by first appearance along the first model's tokens. */
@@ -220,7 +226,7 @@ static int number_units(const Marks *k, const CompareTokens *first, bool by_arti
         if (k->rows->article[r] >= 0 && (size_t)k->rows->article[r] >= n_articles)
             n_articles = (size_t)k->rows->article[r] + 1;
     for (size_t t = 0; t < first->n_tokens; t++)
-        if (first->window[t] >= 0 && (size_t)first->window[t] >= n_keys)
+        if ((size_t)first->window[t] >= n_keys)
             n_keys = (size_t)first->window[t] + 1;
     n_keys += n_articles;
     int32_t *number = malloc(n_keys * sizeof *number);

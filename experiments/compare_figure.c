@@ -253,7 +253,9 @@ static int draw_importance(const Draw *d, Error *e)
     FigurePlot plot = {.title = d->title,
                        .style = FIGURE_LINES,
                        .x = {.label = captions_text(d->lang, "relative depth (0: first layer, 1: last)")},
-                       .y = {.label = captions_text(d->lang, "importance (mean change of loss)"), .scale = FIGURE_SCALE_AUTO},
+                       .y = {.label = captions_text(d->lang, c->same_tokens ? "mean change of loss (nats per token)"
+                                                                            : "mean change of loss (bits per byte)"),
+                             .scale = FIGURE_SCALE_AUTO},
                        .series = series,
                        .n_series = c->n,
                        .zero_line = true};

@@ -8,10 +8,10 @@
 #include "engine/base/checked.h"
 #include "experiments/figure_layout.h"
 
-/* Okabe and Ito's colours, black last but one and yellow left out: it vanishes on white. */
+/* Okabe and Ito's colours, yellow replaced by grey: it vanishes on white. */
 static const FigureColour palette[] = {{0.000, 0.447, 0.698, 1}, {0.835, 0.369, 0.000, 1}, {0.000, 0.620, 0.451, 1},
                                        {0.800, 0.475, 0.655, 1}, {0.902, 0.624, 0.000, 1}, {0.000, 0.000, 0.000, 1},
-                                       {0.337, 0.706, 0.914, 1}};
+                                       {0.337, 0.706, 0.914, 1}, {0.450, 0.450, 0.450, 1}};
 enum { N_COLOURS = sizeof palette / sizeof *palette, N_MARKERS = 6, N_DASHES = 4 };
 static const double dashes[N_DASHES][4] = {{0}, {4, 1.6}, {1.2, 1.4}, {5, 1.4, 1.2, 1.4}};
 

@@ -120,10 +120,41 @@ static void units_are_articles_rows_or_windows(void)
     m[0] = m[1] = (Spans){.n = 0};
     span(&m[0], 0, 1, 3), span(&m[0], 0, 3, 8), span(&m[1], 0, 1, 8);
     m[0].window[1] = 1;
-    m[1].window[0] = 5;
     CHECK_MSG(common(&rows, m, 2, &b, &e) == 0, "%s", e.text);
     CHECK(b.n_bytes == 7 && b.n_units == 2 && b.unit_bytes[0] == 2 && b.unit_bytes[1] == 5);
     compare_bytes_free(&b);
+    m[1].window[0] = 1 << 30; /* no file may ask for gigabytes */
+    CHECK(common(&rows, m, 2, &b, &e) == STATUS_FAILED && strstr(e.text, "token 0: expected a window below 1"));
+}
+
+static void rows_read_and_refused(void)
+{
+    static const struct {
+        const char *text, *error;
+    } bad[] = {{"{\"text\": \"a\"}\n{\"text\": }\n", "line 2"},
+               {"{\"text\": \"a\"}\n{\"row\": 1}\n", "line 2: expected a row with text or ids"},
+               {"{\"text\": \"a\", \"article\": 2000000000}\n", "line 1: expected an article below"},
+               {"{\"text\": \"a\", \"article\": 0.5}\n", "line 1: expected an article below"},
+               {"[1]\n", "line 1: expected a row"}};
+    char path[300];
+    Error e = {""};
+    CompareRows rows;
+    snprintf(path, sizeof path, "%s/rows.jsonl", temp);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        CHECK(file_write_atomic(path, bad[i].text, strlen(bad[i].text), &e) == 0);
+        CHECK_MSG(compare_rows_read(path, &rows, &e) == STATUS_FAILED && strstr(e.text, bad[i].error), "%s", e.text);
+    }
+    /* A NUL, a row without text, no newline at the end. */
+    const char good[] = "{\"text\": \"a\\u0000b\", \"article\": 1}\n{\"text\": \"\", \"article\": null}\n{\"ids\": [1, 2]}";
+    CHECK(file_write_atomic(path, good, sizeof good - 1, &e) == 0);
+    CHECK_MSG(compare_rows_read(path, &rows, &e) == 0, "%s", e.text);
+    CHECK(rows.n_rows == 3 && rows.start[1] == 3 && rows.start[3] == 3 && !rows.has_text);
+    CHECK(rows.article[0] == 1 && rows.article[1] == -1 && rows.article[2] == -1);
+    compare_rows_free(&rows);
+    CHECK(file_write_atomic(path, "", 0, &e) == 0);
+    CHECK_MSG(compare_rows_read(path, &rows, &e) == 0, "%s", e.text);
+    CHECK(rows.n_rows == 0 && rows.start[0] == 0);
+    compare_rows_free(&rows);
 }
 
 /* ---- whole comparisons ---- */
@@ -485,6 +516,7 @@ int main(void)
         return 1;
     RUN(common_bytes_by_hand);
     RUN(units_are_articles_rows_or_windows);
+    RUN(rows_read_and_refused);
     RUN(places_on_the_axis);
     RUN(rho_over_shared_bins);
     RUN(against_numpy);
