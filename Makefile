@@ -19,7 +19,7 @@ ALL_CFLAGS := -std=c11 -D_GNU_SOURCE -I. -I$(BUILD)/generated $(shell tools/flag
               -pthread $(WARN) $(CFLAGS)
 LIBS    := $(shell tools/flags.sh libs) -lm -pthread
 
-ROOMS   := engine/base kernels kernels/ref kernels/cpu loaders engine experiments
+ROOMS   := engine/base kernels kernels/ref kernels/cpu kernels/exact loaders engine experiments
 SOURCES := $(sort $(wildcard $(addsuffix /*.c,$(ROOMS))))
 TOOLS   := $(sort $(wildcard tools/*.c))
 TESTS   := $(sort $(wildcard tests/test_*.c))
@@ -39,8 +39,8 @@ all: $(BUILD)/strata
 
 # Vector flags reach kernel files only, by their names.
 ifeq ($(ARCH),x86_64)
-$(BUILD)/kernels/cpu/%_avx2.o: SIMD := -mavx2 -mfma -mf16c
-$(BUILD)/kernels/cpu/%_avx512.o: SIMD := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c
+$(BUILD)/kernels/cpu/%_avx2.o $(BUILD)/kernels/exact/%_avx2.o: SIMD := -mavx2 -mfma -mf16c
+$(BUILD)/kernels/cpu/%_avx512.o $(BUILD)/kernels/exact/%_avx512.o: SIMD := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c
 endif
 
 # A stamp is written when its text differs from what it holds: changed flags, or a file more or less, rebuild what depends on it.

@@ -216,8 +216,9 @@ typedef struct Ops {
     void (*head)(OpsContext *c, const HeadArgs *args); /* waits: its results lie on the host */
 } Ops;
 
-extern const Ops ops_ref;      /* kernels/ref: the f64 oracle, for tests */
-extern const Ops ops_cpu_fast; /* kernels/cpu: f32, OpenBLAS and our SIMD */
+extern const Ops ops_ref;                      /* kernels/ref: the f64 oracle, for tests */
+extern const Ops ops_cpu_fast;                 /* kernels/cpu: f32, OpenBLAS and our SIMD */
+extern const Ops ops_cpu_exact, ops_cpu_ref64; /* kernels/exact: numerics v1, f32 or f64 between operations */
 
 /* Which table serves (device, numerics, dtype); NULL with an error that names what is served. device "cpu" or "cuda". */
 const Ops *ops_find(const char *device, const char *numerics, const char *dtype, Error *e);

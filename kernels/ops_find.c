@@ -5,9 +5,20 @@
 
 const Ops *ops_find(const char *device, const char *numerics, const char *dtype, Error *e)
 {
-    if (strcmp(device, "cpu") == 0 && strcmp(numerics, "fast") == 0 && strcmp(dtype, "f32") == 0)
-        return &ops_cpu_fast;
-    error_set(e, STATUS_USAGE, "--numerics %s --dtype %s on %s is not served; served is --numerics fast --dtype f32 on cpu",
+    static const struct {
+        const char *device, *numerics, *dtype;
+        const Ops *ops;
+    } served[] = {
+        {"cpu", "fast", "f32", &ops_cpu_fast},
+        {"cpu", "exact", "f32", &ops_cpu_exact},
+        {"cpu", "ref64", "f32", &ops_cpu_ref64},
+    };
+    for (size_t i = 0; i < sizeof served / sizeof served[0]; i++)
+        if (strcmp(device, served[i].device) == 0 && strcmp(numerics, served[i].numerics) == 0 &&
+            strcmp(dtype, served[i].dtype) == 0)
+            return served[i].ops;
+    error_set(e, STATUS_USAGE,
+              "--numerics %s --dtype %s on %s is not served; served is --numerics fast|exact|ref64 --dtype f32 on cpu",
               numerics, dtype, device);
     return NULL;
 }
