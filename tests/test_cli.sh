@@ -45,7 +45,7 @@ refuses 2 'excludes --experiment' sweep --model_name $MODEL --dataset_path "$TEX
 refuses 2 'unknown "nonsense"' sweep --model_name $MODEL --dataset_path "$TEXT" --experiment nonsense --output_dir "$tmp/r"
 refuses 2 'the model has 12 layers' sweep --model_name $MODEL --dataset_path "$TEXT" --orders 0-12 --output_dir "$tmp/r"
 refuses 2 'expected at least' sweep --model_name $MODEL --dataset_path "$TEXT" --memory 4M --output_dir "$tmp/r"
-refuses 2 'is not served' next --model_name $MODEL --text a --numerics exact
+refuses 2 'is not served' next --model_name $MODEL --text a --numerics exact --dtype bf16
 refuses 1 '--gpu_id cpu' next --model_name $MODEL --text a --gpu_id 0
 refuses 2 'strata pull' sweep --model_name $MODEL --dataset_type bookcorpus --output_dir "$tmp/r"
 "$STRATA" next --model_name no/such-model --text a >"$tmp/out" 2>"$tmp/err"
