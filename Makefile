@@ -29,7 +29,7 @@ BENCH_SUPPORT := $(filter-out $(BENCHES),$(sort $(wildcard bench/*.c)))
 
 objects = $(1:%.c=$(BUILD)/%.o)
 OBJECTS := $(call objects,$(SOURCES))
-ALL_OBJECTS := $(OBJECTS) $(call objects,$(TOOLS) $(TESTS) $(TEST_SUPPORT) $(BENCHES) $(BENCH_SUPPORT))
+ALL_OBJECTS := $(OBJECTS) $(call objects,$(TOOLS) $(TESTS) $(TEST_SUPPORT) $(BENCHES) $(BENCH_SUPPORT) tests/prove/prove_functions.c)
 TEST_PROGRAMS  := $(TESTS:%.c=$(BUILD)/%)
 BENCH_PROGRAMS := $(BENCHES:%.c=$(BUILD)/%)
 VERSION_H := $(BUILD)/generated/strata_version.h
@@ -109,6 +109,20 @@ bench: setup
 check: setup
 	@tests/check.sh
 
+# All 2^32 floats through the functions of numerics v1: minutes, with a progress line. FUNCTIONS="sin cos" proves some.
+$(BUILD)/tests/prove/prove_functions.o: SIMD := $(if $(filter x86_64,$(ARCH)),-mfma)
+$(BUILD)/tests/prove/prove_functions: $(BUILD)/tests/prove/prove_functions.o $(BUILD)/libobjects.a $(BUILD)/link.stamp
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< $(BUILD)/libobjects.a $(LIBS)
+prove-program: $(BUILD)/tests/prove/prove_functions
+prove: setup
+	$(SUBMAKE) prove-program
+	@$(BUILD)/tests/prove/prove_functions $(FUNCTIONS)
+
+# The golden hashes under gcc and clang, -O1 to -O3, and every mutation of the arithmetic.
+exact-builds: setup
+	$(SUBMAKE) all test-programs
+	@tests/exact_builds.sh all
+
 ASAN := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 asan: setup
 	@LSAN_OPTIONS=suppressions=tests/leaks.supp UBSAN_OPTIONS=print_stacktrace=1 \
@@ -140,6 +154,8 @@ help:
 	    'make test             install what is missing, build, and run the tests (STRICT=1: a skipped test is a failure)' \
 	    'make bench            measure speed against the machine and the peers' \
 	    'make check            format, warnings of gcc and clang, static analysis, names, include directions' \
+	    'make prove            exp, log, sin and cos of numerics v1 rounded right for all 2^32 floats (minutes)' \
+	    'make exact-builds     the golden hashes of numerics v1 under gcc and clang, -O1 to -O3, and their mutations' \
 	    'make asan             the tests under the address and undefined-behaviour sanitizers' \
 	    'make install          into PREFIX=/usr/local (DESTDIR= is put before it); make uninstall takes it out again' \
 	    'make clean            remove everything that was built' \
@@ -147,7 +163,7 @@ help:
 	    'Variables: CC, CFLAGS, LDFLAGS, BUILD (the folder to build in), PREFIX, DESTDIR.'
 
 FORCE:
-.PHONY: all objects test-programs bench-programs setup test demo bench check asan install uninstall clean help FORCE
+.PHONY: all objects test-programs bench-programs setup test demo bench check prove prove-program exact-builds asan install uninstall clean help FORCE
 .SECONDARY:
 .DELETE_ON_ERROR:
 -include $(wildcard $(ALL_OBJECTS:.o=.d))

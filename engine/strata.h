@@ -33,7 +33,7 @@ typedef struct StrataError {
 /* NULL or zero means the default. */
 typedef struct StrataOptions {
     const char *gpu_id;    /* "auto" (default), "cpu", or a device number */
-    const char *numerics;  /* "fast" */
+    const char *numerics;  /* "fast", "stable", "exact", "ref64" */
     const char *dtype;     /* "f32" */
     const char *rope;      /* "hf32" (default) or "real" */
     const char *revision;  /* of a hub id in the local cache; "main" */

@@ -28,7 +28,7 @@ typedef struct StrataCommon {
     const char *revision;   /* "main" */
     const char *gpu_id;     /* "auto" */
     const char *dtype;      /* "f32" */
-    const char *numerics;   /* "fast" */
+    const char *numerics;   /* "fast", "stable", "exact", "ref64" */
     const char *bos;        /* "auto", "yes", "no" */
     const char *rope;       /* "hf32", "real" */
     int threads;            /* 0: all processors */

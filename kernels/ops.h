@@ -1,6 +1,6 @@
 /* ops.h: THE contract between the forward pass and the arithmetic.
  *
- * An Ops table is one arithmetic on one device, chosen by (device, numerics): cpu/fast, later cpu/{stable, exact, ref64} and
+ * An Ops table is one arithmetic on one device, chosen by (device, numerics): cpu/{fast, stable, exact, ref64}, later
  * cuda/{fast, exact}; `ref` is the naive f64 oracle of the tests. engine/forward.c is written once over this table and
  * dereferences no activation: a View's data may lie on another device.
  *
@@ -218,6 +218,7 @@ typedef struct Ops {
 
 extern const Ops ops_ref;                      /* kernels/ref: the f64 oracle, for tests */
 extern const Ops ops_cpu_fast;                 /* kernels/cpu: f32, OpenBLAS and our SIMD */
+extern const Ops ops_cpu_stable;               /* the same with sums of one order: no batch or thread count changes a bit */
 extern const Ops ops_cpu_exact, ops_cpu_ref64; /* kernels/exact: numerics v1, f32 or f64 between operations */
 
 /* Which table serves (device, numerics, dtype); NULL with an error that names what is served. device "cpu" or "cuda". */

@@ -10,6 +10,7 @@ const Ops *ops_find(const char *device, const char *numerics, const char *dtype,
         const Ops *ops;
     } served[] = {
         {"cpu", "fast", "f32", &ops_cpu_fast},
+        {"cpu", "stable", "f32", &ops_cpu_stable},
         {"cpu", "exact", "f32", &ops_cpu_exact},
         {"cpu", "ref64", "f32", &ops_cpu_ref64},
     };
@@ -18,7 +19,7 @@ const Ops *ops_find(const char *device, const char *numerics, const char *dtype,
             strcmp(dtype, served[i].dtype) == 0)
             return served[i].ops;
     error_set(e, STATUS_USAGE,
-              "--numerics %s --dtype %s on %s is not served; served is --numerics fast|exact|ref64 --dtype f32 on cpu",
+              "--numerics %s --dtype %s on %s is not served; served is --numerics fast|stable|exact|ref64 --dtype f32 on cpu",
               numerics, dtype, device);
     return NULL;
 }

@@ -3,7 +3,8 @@
  * hf32 follows that file's torch operations one by one, each rounded to f32: a Python number that meets an f32 tensor is first
  * rounded to f32, and `number / tensor` is the tensor's reciprocal times the number (two roundings). What cannot be followed to
  * the bit is torch's own powf, cosf and sinf (its vector library, up to 1 ULP off): here they are taken in f64 and rounded
- * once. real evaluates the same formulas in f64.
+ * once. real evaluates the same formulas in f64. Powers, logarithms, sines and cosines are ours (kernels/exact), so that no C
+ * library changes a table.
  *
  * With R rotary dims, exponent x = 2i/R and base b = theta:
  *   default   b^-x
@@ -16,6 +17,8 @@
 
 #include <math.h>
 
+#include "kernels/exact/exact_math.h"
+
 static const double PI = 3.14159265358979323846;
 
 static float round_f32(double x)
@@ -26,7 +29,7 @@ static float round_f32(double x)
 /* torch's b ** x on f32. */
 static float pow_f32(float b, float x)
 {
-    return round_f32(pow((double)b, (double)x));
+    return round_f32(exact_pow((double)b, (double)x));
 }
 
 static float reciprocal_f32(float x)
@@ -42,7 +45,7 @@ typedef struct YarnRange {
 static double yarn_correction_dim(const RopeTraits *r, double turns)
 {
     double dims = r->rotary_dims;
-    return dims * log((double)r->original_max_positions / (turns * 2 * PI)) / (2 * log(r->theta));
+    return dims * exact_log((double)r->original_max_positions / (turns * 2 * PI)) / (2 * exact_log(r->theta));
 }
 
 static YarnRange yarn_range(const RopeTraits *r)
@@ -104,7 +107,7 @@ static float inv_freq_f32(const RopeTraits *r, YarnRange range, size_t i, size_t
         float positions = (float)r->original_max_positions;
         float stretch = round_f32(r->factor) * (float)seq_len / positions - round_f32(r->factor - 1);
         /* torch raises a lone f32 to a Python number in f64 */
-        base *= round_f32(pow((double)stretch, (double)r->rotary_dims / (r->rotary_dims - 2)));
+        base *= round_f32(exact_pow((double)stretch, (double)r->rotary_dims / (r->rotary_dims - 2)));
     }
     float pos_freq = pow_f32(base, exponent), inv_freq = reciprocal_f32(pos_freq);
     switch (r->kind) {
@@ -127,8 +130,8 @@ static double inv_freq_f64(const RopeTraits *r, YarnRange range, size_t i, size_
 {
     double dims = r->rotary_dims, exponent = (double)(2 * i) / dims, base = r->theta;
     if (rope_table_depends_on_length(r, seq_len))
-        base *= pow(r->factor * (double)seq_len / r->original_max_positions - (r->factor - 1), dims / (dims - 2));
-    double pos_freq = pow(base, exponent), inv_freq = 1 / pos_freq;
+        base *= exact_pow(r->factor * (double)seq_len / r->original_max_positions - (r->factor - 1), dims / (dims - 2));
+    double pos_freq = exact_pow(base, exponent), inv_freq = 1 / pos_freq;
     switch (r->kind) {
     case ROPE_LINEAR:
         inv_freq /= r->factor;
@@ -157,12 +160,14 @@ void rope_table_fill(const RopeTraits *rope, RopeArithmetic arithmetic, size_t n
             size_t at = p * half + i;
             if (arithmetic == ROPE_HF32) {
                 float angle = (float)p * inv32;
-                cosines[at] = round_f32(cos((double)angle)) * scale32;
-                sines[at] = round_f32(sin((double)angle)) * scale32;
+                cosines[at] = exact_cosf(angle) * scale32;
+                sines[at] = exact_sinf(angle) * scale32;
             } else {
                 double angle = (double)p * inv64;
-                cosines[at] = round_f32(cos(angle) * rope->attention_factor);
-                sines[at] = round_f32(sin(angle) * rope->attention_factor);
+                double sine, cosine;
+                exact_sincos(angle, &sine, &cosine);
+                cosines[at] = round_f32(cosine * rope->attention_factor);
+                sines[at] = round_f32(sine * rope->attention_factor);
             }
         }
     }

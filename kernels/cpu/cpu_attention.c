@@ -74,6 +74,24 @@ static void bend_scores(float *row, const AttnSpec *spec, int head, int position
     }
 }
 
+float cpu_softmax_visible(OpsContext *c, const AttnSpec *spec, int head, const AttnSeq *s, long p, size_t lo, size_t hi,
+                          float *row)
+{
+    long from = spec->window > 0 && p - spec->window + 1 > (long)lo ? p - spec->window + 1 : (long)lo;
+    size_t skip = (size_t)from - lo, end = p < 0 ? 0 : (size_t)p + 1 < hi ? (size_t)p + 1 - lo : hi - lo;
+    bool bent = spec->softcap > 0 || spec->alibi_slopes;
+    if (end <= skip) {
+        memset(row, 0, (hi - lo) * sizeof *row);
+        return NAN;
+    }
+    if (bent)
+        bend_scores(row + skip, spec, head, (int)p + s->key_position, (int)from + s->key_position, end - skip);
+    double sum = c->simd->softmax(row + skip, end - skip, bent ? 1.0f : spec->scale);
+    memset(row, 0, skip * sizeof *row);
+    memset(row + end, 0, (hi - lo - end) * sizeof *row);
+    return (float)(1 / sum);
+}
+
 static void attend_tile(const Attention *a, const AttnSeq *s, size_t n_keys, int head, size_t tile, int thread)
 {
     const AttnSpec *spec = a->spec;
@@ -90,23 +108,11 @@ static void attend_tile(const Attention *a, const AttnSeq *s, size_t n_keys, int
     float *out = cpu_row(a->out, s->q_row + first_q) + (size_t)head * dh;
     scores_gemm(a, s, cpu_row(a->q, s->q_row + first_q) + (size_t)head * dh, n_q, kv_col, lo, hi, scores, ld);
     float inverse[ATTENTION_TILE];
-    bool bent = spec->softcap > 0 || spec->alibi_slopes;
-    for (size_t t = 0; t < n_q; t++) {
-        long p = first_position + (long)t,
-             from = spec->window > 0 && p - spec->window + 1 > (long)lo ? p - spec->window + 1 : (long)lo;
-        size_t skip = (size_t)from - lo, end = p < 0 ? 0 : (size_t)p + 1 < hi ? (size_t)p + 1 - lo : hi - lo;
-        float *row = scores + t * ld;
-        if (end <= skip) {
-            memset(row, 0, ld * sizeof *row);
-            inverse[t] = NAN;
-            continue;
-        }
-        if (bent)
-            bend_scores(row + skip, spec, head, (int)p + s->key_position, (int)from + s->key_position, end - skip);
-        double sum = a->c->simd->softmax(row + skip, end - skip, bent ? 1.0f : spec->scale);
-        memset(row, 0, skip * sizeof *row);
-        memset(row + end, 0, (ld - end) * sizeof *row);
-        inverse[t] = (float)(1 / sum);
+    for (size_t t = 0; hi > lo && t < n_q; t++)
+        inverse[t] = cpu_softmax_visible(a->c, spec, head, s, first_position + (long)t, lo, hi, scores + t * ld);
+    for (size_t t = 0; hi <= lo && t < n_q; t++) { /* no query sees a key */
+        memset(out + t * a->out.ld, 0, dh * sizeof *out);
+        inverse[t] = NAN;
     }
     values_gemm(a, s, scores, ld, n_q, kv_col, lo, hi, out);
     for (size_t t = 0; t < n_q; t++)

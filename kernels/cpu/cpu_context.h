@@ -41,6 +41,13 @@ int cpu_pack_weight(OpsContext *c, float *to, const WeightPart *parts, size_t n_
 size_t cpu_gemm_scratch_elems(const OpsLimits *l); /* a thread */
 
 void cpu_attention(OpsContext *c, View out, View q, View k, View v, const AttnSeq *seqs, size_t n_seqs, const AttnSpec *spec);
+/* The same with sums of one order, for cpu/stable. */
+void cpu_attention_stable(OpsContext *c, View out, View q, View k, View v, const AttnSeq *seqs, size_t n_seqs,
+                          const AttnSpec *spec);
+/* row [hi - lo], raw scores of the query at position p (in keys of the sequence) for the keys [lo, hi), becomes e^(score - max) for
+ * the keys it sees, 0 for others; returns 1 / their sum, NaN where it sees none. hi > lo. */
+float cpu_softmax_visible(OpsContext *c, const AttnSpec *spec, int head, const AttnSeq *s, long p, size_t lo, size_t hi,
+                          float *row);
 void cpu_route(OpsContext *c, Routes out, View logits, const RouteSpec *spec);
 void cpu_moe(OpsContext *c, View out, View x, Routes routes, const ExpertWeights *experts, const RouteSpec *spec, ActKind act);
 void cpu_head(OpsContext *c, const HeadArgs *args);

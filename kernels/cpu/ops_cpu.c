@@ -1,6 +1,5 @@
-/* ops_cpu.c: the table cpu/fast: f32 throughout: matrix products on packed weights (cpu_gemm.c), OpenBLAS
- * inside attention, our vector kernels for the rest. Here are its
- * context, memory, weights, and the row-wise entries. */
+/* ops_cpu.c: the tables cpu/fast and cpu/stable: f32 throughout: matrix products on packed weights (cpu_gemm.c), in attention
+ * OpenBLAS (fast) or our tiles (stable), our vector kernels for the rest. Here are their context, memory, weights, and the row-wise entries. */
 #include <cblas.h>
 #include <math.h>
 #include <stdlib.h>
@@ -460,39 +459,17 @@ static void row_dots(OpsContext *c, double *out, View a, View b)
     cpu_for_rows(c, a.rows, 32, dots_rows, &r);
 }
 
-const Ops ops_cpu_fast = {
-    .name = "cpu/fast",
-    .gemm_dtype = DTYPE_F32,
-    .act_dtype = DTYPE_F32,
-    .resid_dtype = DTYPE_F32,
-    .logit_dtype = DTYPE_F32,
-    .context_bytes = context_bytes,
-    .open = cpu_open,
-    .close = cpu_close,
-    .alloc = cpu_alloc,
-    .free = cpu_free,
-    .sync = cpu_sync,
-    .copy = copy,
-    .upload = upload,
-    .download = download,
-    .weight_slot_bytes = weight_slot_bytes,
-    .weight_prepare = weight_prepare,
-    .slot_done = slot_done,
-    .embed = embed,
-    .embed_add = embed_add,
-    .norm = norm,
-    .linear = cpu_linear,
-    .linear_add = cpu_linear_add,
-    .rope = rope,
-    .attention = cpu_attention,
-    .glu = glu,
-    .act = act_entry,
-    .add = add,
-    .clip = clip,
-    .add_gated = add_gated,
-    .mean = mean,
-    .route = cpu_route,
-    .moe = cpu_moe,
-    .row_dots = row_dots,
-    .head = cpu_head,
-};
+/* What cpu/fast and cpu/stable have in common. */
+#define CPU_ENTRIES \
+    .gemm_dtype = DTYPE_F32, .act_dtype = DTYPE_F32, .resid_dtype = DTYPE_F32, .logit_dtype = DTYPE_F32, \
+    .context_bytes = context_bytes, .open = cpu_open, .close = cpu_close, .alloc = cpu_alloc, .free = cpu_free, \
+    .sync = cpu_sync, .copy = copy, .upload = upload, .download = download, .weight_slot_bytes = weight_slot_bytes, \
+    .weight_prepare = weight_prepare, .slot_done = slot_done, .embed = embed, .embed_add = embed_add, .norm = norm, \
+    .linear = cpu_linear, .rope = rope, .glu = glu, .act = act_entry, .add = add, .clip = clip, .add_gated = add_gated, \
+    .mean = mean, .route = cpu_route, .moe = cpu_moe, .row_dots = row_dots, .head = cpu_head
+
+const Ops ops_cpu_fast = {.name = "cpu/fast", CPU_ENTRIES, .linear_add = cpu_linear_add, .attention = cpu_attention};
+
+/* Same bits for any batch, neighbours in it, threads, tiles and run on one kind of processor: cpu_gemm.c's sums depend on K alone, the
+ * row-wise entries on their row. Without linear_add, which is taken or not by how tall the pieces of a batch are and rounds otherwise. */
+const Ops ops_cpu_stable = {.name = "cpu/stable", CPU_ENTRIES, .linear_add = NULL, .attention = cpu_attention_stable};

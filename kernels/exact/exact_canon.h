@@ -19,7 +19,7 @@
 
 enum { EXACT_SEGMENT = 256 };
 
-typedef enum ExactAct { EXACT_SILU, EXACT_GELU_TANH, EXACT_GELU_ERF, EXACT_RELU } ExactAct;
+typedef enum ExactAct { EXACT_SILU, EXACT_GELU_TANH, EXACT_GELU_ERF, EXACT_RELU, EXACT_RELU2 } ExactAct;
 
 EXACT_FN double exact_act(double x, ExactAct act)
 {
@@ -32,6 +32,8 @@ EXACT_FN double exact_act(double x, ExactAct act)
         return x == -EXACT_INFINITY ? -0.0 : x * exact_normal_cdf(x);
     case EXACT_RELU:
         return x > 0.0 ? x : x * 0.0;
+    case EXACT_RELU2:
+        return x > 0.0 ? x * x : x * 0.0;
     }
     return x;
 }
@@ -41,13 +43,26 @@ EXACT_FN double exact_softcap(double z, double cap)
     return cap * exact_tanh(z / cap);
 }
 
-/* A score as attention makes it of q.k: scaled, capped, with ALiBi's slope times the distance k - q added. */
+/* A score as attention makes it of q.k: scaled, capped, with ALiBi's slope times the distance k - q added. For Falcon's ALiBi slope
+ * is exact_bf16_alibi() and distance 1. */
 EXACT_FN double exact_score(double dot, double scale, double cap, double slope, double distance)
 {
     double z = dot * scale;
     if (cap > 0.0)
         z = exact_softcap(z, cap);
     return slope != 0.0 ? fma(slope, distance, z) : z;
+}
+
+EXACT_FN float exact_bf16(float x) /* the nearest bfloat16, ties to even; finite x */
+{
+    uint32_t b = exact_bits_f32(x);
+    return exact_of_bits_f32((b + 0x7FFFu + (b >> 16 & 1)) & 0xFFFF0000u);
+}
+
+/* Falcon's ALiBi for the key at a position: scale * bf16(bf16(slope) * bf16(key)), products in f32. */
+EXACT_FN double exact_bf16_alibi(float scale, float slope, int key)
+{
+    return (double)(scale * exact_bf16(exact_bf16(slope) * exact_bf16((float)key)));
 }
 
 /* The rotation of RoPE; for f32 inputs the products are exact. */

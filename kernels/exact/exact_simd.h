@@ -44,6 +44,7 @@ typedef struct ExactSimd {
     void (*tile)(const ExactTile *t);
     void (*finish)(void *y, const double *sums, const float *bias, size_t n); /* y = sums (+ bias), stored */
     void (*divide)(void *y, const double *sums, double by, size_t n);         /* y = sums / by, stored */
+    /* gain NULL: 1, whatever the offset; bias NULL: none. */
     void (*normalise)(void *out, const void *x, double mean, double inverse, const float *gain, double offset,
                       const float *bias, size_t n);
     void (*rope_half)(void *v, const float *cosines, const float *sines, size_t half);
