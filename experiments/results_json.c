@@ -128,6 +128,8 @@ static void put_protocol(StrBuf *out, const ResultsInput *in)
     put_number(out, "n_rows", (double)w->n_rows);
     put_text(out, "dtype", in->dtype);
     put_text(out, "numerics", in->numerics);
+    if (in->numerics && ops_numerics_version(in->numerics))
+        put_text(out, "numerics_version", ops_numerics_version(in->numerics));
     put_text(out, "rope", in->rope);
     key(out, "hashes");
     strbuf_puts(out, "{");

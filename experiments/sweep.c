@@ -11,6 +11,7 @@
 #include "experiments/merge.h"
 #include "experiments/sweep_figure.h"
 #include "experiments/sweep_report.h"
+#include "kernels/cpu_features.h"
 
 static const char *or_default(const char *value, const char *otherwise)
 {
@@ -138,6 +139,12 @@ static int stamp(Sweep *s, Error *e)
     RunMachine machine = {
         .device = b->device, .threads = pool_threads(b->session.pool), .fast = strcmp(b->numerics, "fast") == 0};
     run_record_machine(r, &machine);
+    if (ops_numerics_version(b->numerics))
+        run_record_set(r, "numerics_version", "%s", ops_numerics_version(b->numerics));
+    if (strcmp(b->numerics, "stable") == 0) { /* the same on one kind of device, whatever its threads */
+        run_record_set(r, "device", "%s", b->device);
+        run_record_set(r, "cpu_level", "%s", cpu_level_name(cpu_level()));
+    }
     run_record_note(r, "model_name", "%s", b->path.name);
     run_record_note(r, "model_path", "%s", b->path.path);
     run_record_note(r, "dataset_path", "%s", s->data.path);

@@ -224,6 +224,9 @@ extern const Ops ops_cpu_exact, ops_cpu_ref64; /* kernels/exact: numerics v1, f3
 /* Which table serves (device, numerics, dtype); NULL with an error that names what is served. device "cpu" or "cuda". */
 const Ops *ops_find(const char *device, const char *numerics, const char *dtype, Error *e);
 
+/* Version of the canonical arithmetic behind --numerics exact and ref64, "v1"; NULL for the others. Stamped into every result. */
+const char *ops_numerics_version(const char *numerics);
+
 static inline View view_rows(View v, size_t first, size_t n, size_t elem_bytes)
 {
     v.data = (char *)v.data + first * v.ld * elem_bytes;

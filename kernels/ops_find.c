@@ -1,6 +1,7 @@
 /* ops_find.c: which table serves which arithmetic on which device. */
 #include <string.h>
 
+#include "kernels/exact/exact_canon.h"
 #include "kernels/ops.h"
 
 const Ops *ops_find(const char *device, const char *numerics, const char *dtype, Error *e)
@@ -22,4 +23,9 @@ const Ops *ops_find(const char *device, const char *numerics, const char *dtype,
               "--numerics %s --dtype %s on %s is not served; served is --numerics fast|stable|exact|ref64 --dtype f32 on cpu",
               numerics, dtype, device);
     return NULL;
+}
+
+const char *ops_numerics_version(const char *numerics)
+{
+    return strcmp(numerics, "exact") == 0 || strcmp(numerics, "ref64") == 0 ? EXACT_VERSION : NULL;
 }

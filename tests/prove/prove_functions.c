@@ -24,8 +24,11 @@ static void prove_slice(void *arg, size_t task, int thread)
     (void)thread;
     *c = (RoundCounts){0};
     for (uint32_t i = 0; i < 1u << SLICE_BITS; i++) {
-        uint64_t before = c->wrong;
+        uint64_t before = c->wrong, open_before = c->undecided;
         round_check(p->function, first + i, c);
+        if (c->undecided != open_before)
+            fprintf(stderr, "%s(%a), bits %08x: undecided\n", p->function->name, (double)exact_of_bits_f32(first + i),
+                    (unsigned)(first + i));
         if (c->wrong != before)
             fprintf(stderr, "%s(%a), bits %08x: %a is not the nearest float\n", p->function->name,
                     (double)exact_of_bits_f32(first + i), (unsigned)(first + i),

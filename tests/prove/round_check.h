@@ -1,7 +1,7 @@
 /* round_check.h: whether exact_expf, exact_logf, exact_sinf and exact_cosf give the float nearest to the true value, decided by the C
  * library, whose code is independent of ours. Its f64 value is taken to be within 4 ULP (its authors state below 1): where both ends
  * of that band round to the same float, that float is the answer. Where they do not (some hundred inputs in 2^32), its long
- * double value, taken to be within 2^-60 of itself (16 ULP of x87's 64 bits), decides; what even that leaves open is counted. */
+ * double value, taken to be within 2^-61 of itself (4 ULP of x87's 64 bits), decides; what even that leaves open is counted. */
 #ifndef STRATA_TESTS_ROUND_CHECK_H
 #define STRATA_TESTS_ROUND_CHECK_H
 
@@ -29,7 +29,7 @@ static const RoundFunction round_functions[ROUND_N_FUNCTIONS] = {
 
 typedef struct RoundCounts {
     uint64_t checked, close, undecided, wrong;
-    uint32_t first_wrong;
+    uint32_t first_wrong, last_undecided;
 } RoundCounts;
 
 static inline void round_check(const RoundFunction *f, uint32_t bits, RoundCounts *counts)
@@ -45,13 +45,14 @@ static inline void round_check(const RoundFunction *f, uint32_t bits, RoundCount
         low = (float)(y - band);
         high = (float)(y + band);
         if (exact_bits_f32(low) != exact_bits_f32(high)) {
-            long double z = f->slow((long double)x), narrow = fabsl(z) * 0x1p-60L;
+            long double z = f->slow((long double)x), narrow = fabsl(z) * 0x1p-61L;
             counts->close++;
             low = (float)(z - narrow);
             high = (float)(z + narrow);
         }
         if (exact_bits_f32(low) != exact_bits_f32(high)) {
             counts->undecided++;
+            counts->last_undecided = bits;
             return;
         }
         right = exact_bits_f32(got) == exact_bits_f32(low);
