@@ -6,10 +6,10 @@
 #include "experiments/figure_canvas.h"
 
 #define FIGURE_MM (72 / 25.4) /* points */
-#define FIGURE_TEXT 7.0       /* labels, points */
-#define FIGURE_TICK_TEXT 6.5
-#define FIGURE_TITLE_TEXT 7.5
-#define FIGURE_NOTE_TEXT 5.5
+#define FIGURE_TEXT 7.5       /* labels, points: what journals ask for at print size */
+#define FIGURE_TICK_TEXT 7.0
+#define FIGURE_TITLE_TEXT 8.0
+#define FIGURE_NOTE_TEXT 7.0
 #define FIGURE_EDGE 4.0 /* free border */
 #define FIGURE_TICK_LENGTH 2.5
 #define FIGURE_GAP 3.0 /* between neighbours */

@@ -6,7 +6,7 @@
  *   setup.csv, .tex                models, data, protocol, baseline: a column a result
  *   layers.csv, .tex               every order: change of loss with interval, top-1, agreement, KL
  *   tags.csv, .tex                 every part of speech: words, loss, its most and least harmful order, the tagger's F1
- *   figures/layers_84mm, _174mm, tags_84mm, _174mm   .svg .png .pdf .csv; text is 6.5 to 7.5 points at these widths
+ *   figures/layers_84mm, _174mm, tags_84mm, _174mm   .svg .png .pdf .csv; text is 7 to 8 points at these widths
  *   report.tex                     a document that shows all of it (pdflatex); report.ja.tex (lualatex)
  * With --lang ja or both the Japanese tables and figures have .ja and _ja in their names. Tables of more than REPORT_ROWS rows are
  * cut into several, so that each fits a page. CSV has all digits, LaTeX is rounded for the eye. Same input, same bytes.

@@ -68,6 +68,10 @@ for file in compare.csv removal_layers.svg removal_layers.png removal_layers.pdf
 done
 "$STRATA" compare --json_files "$A" "$B" --experiment=removal --output-dir "$tmp/two" --quiet >"$tmp/out" 2>"$tmp/err" && ok || bad 'again'
 if diff -r "$tmp/one" "$tmp/two" >"$tmp/err"; then ok; else bad 'equal runs differ'; fi
+pos=("${A%ppl.json}pos.json" "${B%ppl.json}pos.json") # made by the first comparison, and as good a name for a result
+for file in "${pos[@]}"; do if [ -s "$file" ]; then ok; else bad "no $file"; fi; done
+"$STRATA" compare --json_files "${pos[@]}" --experiment removal --output_dir "$tmp/by_pos" >"$tmp/out" 2>"$tmp/err" && ok || bad 'pos.json'
+if cmp "$tmp/one/compare.csv" "$tmp/by_pos/compare.csv" >"$tmp/err"; then ok; else bad 'named by pos.json, compare.csv differs'; fi
 "$STRATA" compare --json_files "$A" "$B" --depth absolute --lang ja --json --output_dir "$tmp/three" >"$tmp/out" 2>"$tmp/err" && ok || bad 'options'
 holds '--json' "$tmp/out" '"depth": "absolute"'
 

@@ -176,7 +176,7 @@ static void check_tags(const char *dir, const char *out)
     CHECK(!*s && values && values->len == 17);
 }
 
-/* Width in points, and every text between 5.5 points (numbers in cells) and 8. */
+/* Width in points, and every text between 7 points and 8. */
 static void check_figure(const char *out, const char *name, double width_mm)
 {
     char file[600];
@@ -188,7 +188,7 @@ static void check_figure(const char *out, const char *name, double width_mm)
     size_t n = 0;
     for (const char *s = svg; (s = strstr(s, "font-size=\"")); s++, n++) {
         double size = strtod(s + 11, NULL);
-        CHECK_MSG(size >= 5.5 && size <= 8, "%s: text of %g points", name, size);
+        CHECK_MSG(size >= 7 && size <= 8, "%s: text of %g points", name, size);
     }
     CHECK(n > 5);
     for (int i = 0; i < 2; i++) {
