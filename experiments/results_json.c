@@ -6,6 +6,7 @@
 #include "engine/base/file.h"
 #include "experiments/results.h"
 #include "experiments/statistics.h"
+#include "kernels/ops.h"
 
 static void key(StrBuf *out, const char *name)
 {

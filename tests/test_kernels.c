@@ -1,0 +1,635 @@
+/* test_kernels.c: every entry of every op table against the f64 oracle, on random operands of odd sizes between guard pages, under each
+ * instruction set this processor has.
+ *
+ * Tolerances. u is the unit roundoff of what the table stores (2^-24 for f32). A dot product of K terms in any order and any mix of
+ * fused and plain steps is within (K + 2) u sum |x||w| of the exact one (Higham, Accuracy and Stability, ch. 3); what is added after
+ * it costs one u of the result each. Where an operation goes through exp, its polynomial adds at most 4 u relative. The bounds are
+ * worst cases: a wrong element misses them by orders of magnitude. */
+#include "tests/kernel_harness.h"
+
+#include "kernels/cpu_features.h"
+#include "tests/test.h"
+
+static const Ops *ops;
+static int n_threads;
+static uint64_t seed;
+
+static const OpsLimits limits = {.max_rows = 400,
+                                 .max_head_rows = 64,
+                                 .max_seq = 200,
+                                 .d_model = 900,
+                                 .d_ff = 900,
+                                 .n_heads = 8,
+                                 .n_kv_heads = 8,
+                                 .head_dim = 256,
+                                 .n_experts = 8,
+                                 .top_k = 3,
+                                 .vocab = 2500};
+
+static Kit open_kit(uint64_t stream)
+{
+    Kit k;
+    kit_open(&k, ops, n_threads, &limits);
+    rng_seed(&k.rng, seed, stream);
+    return k;
+}
+
+#define CASE(k, ...) snprintf((k)->what, sizeof(k)->what, __VA_ARGS__)
+#define END(k) CHECK(kit_end_case(k) == 0)
+
+/* ---- matrix products ---- */
+
+typedef struct LinearBound {
+    double u, scale;
+    View x; /* of the oracle */
+    const WeightPart *parts;
+    size_t n_parts, k;
+    const Both *residual; /* NULL: none */
+    const WeightPart *bias;
+} LinearBound;
+
+static double linear_bound(void *user, size_t r, size_t c)
+{
+    const LinearBound *b = user;
+    double sum = b->bias ? fabs(kit_part_get(b->bias, 0, c)) : 0, row = (double)c;
+    const WeightPart *p = b->parts;
+    for (; row >= (double)p->rows; p++)
+        row -= (double)p->rows;
+    for (size_t i = 0; i < b->k; i++)
+        sum += fabs(kit_get(b->x, r, i) * kit_part_get(p, (size_t)row, i));
+    double kept = b->residual ? fabs(kit_get(b->residual->r, r, c)) : 0;
+    return ((double)b->k + 4) * b->u * sum * fabs(b->scale) + 2 * b->u * kept + 1e-300;
+}
+
+static void try_linear(Kit *k, size_t t, size_t n, size_t depth, int flavour)
+{
+    static const DType dtypes[] = {DTYPE_F32, DTYPE_BF16, DTYPE_F16};
+    CASE(k, "%s linear T %zu N %zu K %zu flavour %d", ops->name, t, n, depth, flavour);
+    bool two = flavour % 2 && n > 1, has_bias = flavour % 3 == 1;
+    WeightPart parts[2] = {kit_part(k, dtypes[flavour % 3], two ? n / 3 + 1 : n, depth, flavour % 4 == 2, 1)};
+    if (two)
+        parts[1] = kit_part(k, dtypes[(flavour + 1) % 3], n - parts[0].rows, depth, false, 1);
+    size_t n_parts = two && parts[1].rows ? 2 : 1;
+    WeightPart bias = kit_part(k, DTYPE_F32, 1, n, false, 1);
+    BothWeight w = kit_weight(k, WEIGHT_MATRIX, parts, n_parts), b = {0};
+    if (has_bias)
+        b = kit_weight(k, WEIGHT_VECTOR, &bias, 1);
+    Both x = kit_view(k, ops->gemm_dtype, t, depth, (size_t)flavour % 5, 1);
+    Both y = kit_view(k, ops->act_dtype, t, n, (size_t)flavour % 3 * 3, 1);
+    kit_freeze(k, x.t.data);
+    LinearBound bound = {
+        .u = k->u, .scale = 1, .x = x.r, .parts = parts, .n_parts = n_parts, .k = depth, .bias = has_bias ? &bias : NULL};
+    ops->linear(k->ctx, y.t, x.t, &w.t, has_bias ? &b.t : NULL);
+    ops_ref.linear(k->ref_ctx, y.r, x.r, &w.r, has_bias ? &b.r : NULL);
+    CHECK(kit_compare(k, y, linear_bound, &bound) == 0);
+    END(k);
+}
+
+static void linear(void)
+{
+    static const size_t ts[] = {1, 2, 5, 6, 7, 11, 12, 13, 25, 97, 145, 290},
+                        ns[] = {1, 7, 8, 15, 16, 17, 31, 32, 33, 63, 65, 130};
+    static const size_t ks[] = {1, 2, 3, 4, 5, 63, 64, 399, 400, 401, 801};
+    Kit k = open_kit(1);
+    int flavour = 0;
+    for (size_t i = 0; i < 12; i++)
+        for (size_t j = 0; j < 12; j++)
+            try_linear(&k, ts[i], ns[j], ks[(5 * i + 3 * j) % 11], flavour++);
+    try_linear(&k, 3, 1700, 10, 0); /* several column blocks */
+    try_linear(&k, 300, 900, 3, 1);
+    try_linear(&k, 0, 5, 5, 0);
+    kit_close(&k);
+}
+
+static void linear_add(void)
+{
+    if (!ops->linear_add)
+        return; /* an entry that may be absent */
+    Kit k = open_kit(2);
+    static const size_t ts[] = {1, 6, 13, 200}, ns[] = {1, 16, 33, 800}, ks[] = {1, 64, 401, 810};
+    for (int i = 0; i < 64; i++) {
+        size_t t = ts[i % 4], n = ns[i / 4 % 4], depth = ks[i / 16];
+        bool in_place = i % 2;
+        double scale = i % 3 ? 1 : 0.5;
+        CASE(&k, "%s linear_add T %zu N %zu K %zu scale %g%s", ops->name, t, n, depth, scale, in_place ? " in place" : "");
+        WeightPart part = kit_part(&k, DTYPE_F32, n, depth, false, 1);
+        BothWeight w = kit_weight(&k, WEIGHT_MATRIX, &part, 1);
+        Both x = kit_view(&k, ops->gemm_dtype, t, depth, 2, 1), residual = kit_view(&k, ops->resid_dtype, t, n, 1, 10);
+        Both kept = kit_view(&k, ops->resid_dtype, t, n, 0, 0),
+             out = in_place ? residual : kit_view(&k, ops->resid_dtype, t, n, 4, 1);
+        for (size_t r = 0; r < t; r++)
+            for (size_t c = 0; c < n; c++)
+                kit_set(kept, r, c, kit_get(residual.r, r, c));
+        LinearBound bound = {.u = k.u, .scale = scale, .x = x.r, .parts = &part, .n_parts = 1, .k = depth, .residual = &kept};
+        ops->linear_add(k.ctx, out.t, residual.t, (float)scale, x.t, &w.t, NULL);
+        Both product = kit_view(&k, ops->act_dtype, t, n, 0, 0);
+        ops_ref.linear(k.ref_ctx, product.r, x.r, &w.r, NULL);
+        ops_ref.add(k.ref_ctx, out.r, residual.r, product.r, (float)scale);
+        CHECK(kit_compare(&k, out, linear_bound, &bound) == 0);
+        END(&k);
+    }
+    kit_close(&k);
+}
+
+/* A row's product does not depend on its neighbours, nor on the threads; adding the residual at once changes no bit. */
+static void products_do_not_depend_on_the_batch(void)
+{
+    Kit k = open_kit(3);
+    size_t t = 151, n = 333, depth = 805;
+    CASE(&k, "%s batch", ops->name);
+    WeightPart part = kit_part(&k, DTYPE_F32, n, depth, false, 1);
+    BothWeight w = kit_weight(&k, WEIGHT_MATRIX, &part, 1);
+    Both x = kit_view(&k, ops->gemm_dtype, t, depth, 0, 1), y = kit_view(&k, ops->act_dtype, t, n, 0, 1);
+    size_t elem = ops->act_dtype == DTYPE_F64 ? 8 : 4, elem_x = ops->gemm_dtype == DTYPE_F64 ? 8 : 4;
+    ops->linear(k.ctx, y.t, x.t, &w.t, NULL);
+    for (size_t some = 1; some < t; some = some * 3 + 1) {
+        Both part_y = kit_view(&k, ops->act_dtype, some, n, 0, 1);
+        size_t first = (t - some) / 2;
+        ops->linear(k.ctx, part_y.t, view_rows(x.t, first, some, elem_x), &w.t, NULL);
+        CHECK(memcmp(part_y.t.data, (char *)y.t.data + first * n * elem, some * n * elem) == 0);
+    }
+    if (ops->linear_add) {
+        Both residual = kit_view(&k, ops->resid_dtype, t, n, 0, 3), at_once = kit_view(&k, ops->resid_dtype, t, n, 0, 1);
+        Both later = kit_view(&k, ops->resid_dtype, t, n, 0, 1);
+        ops->linear_add(k.ctx, at_once.t, residual.t, 1, x.t, &w.t, NULL);
+        ops->add(k.ctx, later.t, residual.t, y.t, 1);
+        CHECK(memcmp(at_once.t.data, later.t.data, t * n * elem) == 0);
+    }
+    END(&k);
+    kit_close(&k);
+}
+
+/* ---- rows ---- */
+
+typedef struct RowsBound {
+    double relative, absolute;
+    View r;
+} RowsBound;
+
+static double rows_bound(void *user, size_t r, size_t c)
+{
+    const RowsBound *b = user;
+    return b->relative * fabs(kit_get(b->r, r, c)) + b->absolute;
+}
+
+static void norm(void)
+{
+    static const size_t groups[] = {1, 3, 7, 8, 9, 16, 31, 64, 100, 513, 700};
+    Kit k = open_kit(4);
+    for (int i = 0; i < 88; i++) {
+        size_t group = groups[i % 11], n_groups = i % 4 == 3 ? 3 : 1, cols = group * n_groups;
+        NormSpec spec = {.kind = i / 11 % 2 ? NORM_LAYER : NORM_RMS,
+                         .eps = i % 3 ? 1e-5f : 1e-12f,
+                         .weight_offset = i % 5 == 4 ? 1.0f : 0.0f,
+                         .group = group};
+        bool has_weight = i % 7 != 6, has_bias = i % 3 == 1, one_gain = i % 2;
+        CASE(&k, "%s norm kind %d group %zu x %zu", ops->name, spec.kind, group, n_groups);
+        WeightPart g = kit_part(&k, DTYPE_F32, 1, one_gain ? group : cols, false, 2);
+        WeightPart b = kit_part(&k, DTYPE_F32, 1, one_gain ? group : cols, false, 2);
+        BothWeight weight = kit_weight(&k, WEIGHT_VECTOR, &g, 1), bias = kit_weight(&k, WEIGHT_VECTOR, &b, 1);
+        Both x = kit_view(&k, ops->resid_dtype, 9, cols, 2, i % 2 ? 1 : 50);
+        bool in_place = i % 4 == 1 && ops->resid_dtype == ops->gemm_dtype;
+        Both out = in_place ? x : kit_view(&k, ops->gemm_dtype, 9, cols, 1, 1);
+        if (!in_place)
+            kit_freeze(&k, x.t.data);
+        ops->norm(k.ctx, out.t, x.t, &spec, has_weight ? &weight.t : NULL, has_bias ? &bias.t : NULL);
+        ops_ref.norm(k.ref_ctx, out.r, x.r, &spec, has_weight ? &weight.r : NULL, has_bias ? &bias.r : NULL);
+        /* Sums are kept in f64 after 64 vectors of at most 16: (64 + 8) u of the sum of squares, half of it after the root. A
+         * layer's mean is rounded to u |mean|, and |x| <= 50 sqrt(group) of the deviation at most. */
+        double spread = spec.kind == NORM_LAYER ? 50 * sqrt((double)group) / sqrt((double)spec.eps) : 0;
+        RowsBound bound = {.relative = 48 * k.u, .absolute = 40 * k.u + (spread < 60 ? 12 * k.u * spread : 0), .r = out.r};
+        bound.absolute = spec.kind == NORM_LAYER ? 3 * (4 + sqrt((double)group)) * 16 * k.u : bound.absolute;
+        if (group > 1 || spec.kind == NORM_RMS)
+            CHECK(kit_compare(&k, out, rows_bound, &bound) == 0);
+        END(&k);
+    }
+    kit_close(&k);
+}
+
+static void rope(void)
+{
+    Kit k = open_kit(5);
+    static const int dims[][2] = {{2, 2},   {6, 4},   {8, 8},   {16, 16},   {20, 10},
+                                  {33, 32}, {64, 64}, {80, 32}, {128, 128}, {256, 256}};
+    for (int i = 0; i < 40; i++) {
+        int dh = dims[i % 10][0], rotary = dims[i % 10][1], heads = 1 + i % 3;
+        RopeStyle style = i / 10 % 2 ? ROPE_INTERLEAVED : ROPE_HALF;
+        CASE(&k, "%s rope Dh %d R %d style %d", ops->name, dh, rotary, style);
+        WeightPart c = kit_part(&k, DTYPE_F32, 12, (size_t)rotary / 2, false, 1);
+        WeightPart s = kit_part(&k, DTYPE_F32, 12, (size_t)rotary / 2, false, 1);
+        BothWeight cosines = kit_weight(&k, WEIGHT_TABLE, &c, 1), sines = kit_weight(&k, WEIGHT_TABLE, &s, 1);
+        Both x = kit_view(&k, ops->act_dtype, 7, (size_t)(heads * dh), 3, 4);
+        int32_t positions[7];
+        for (int t = 0; t < 7; t++)
+            positions[t] = (int32_t)rng_below(&k.rng, 12);
+        ops->rope(k.ctx, x.t, positions, &cosines.t, &sines.t, heads, dh, rotary, style);
+        ops_ref.rope(k.ref_ctx, x.r, positions, &cosines.r, &sines.r, heads, dh, rotary, style);
+        CHECK(kit_compare_flat(&k, x, 8 * 3 * k.u) == 0); /* |a||cos| + |b||sin| <= 8, three roundings */
+        END(&k);
+    }
+    kit_close(&k);
+}
+
+static void activations(void)
+{
+    static const size_t ns[] = {1, 3, 4, 7, 8, 9, 15, 16, 17, 33, 130};
+    Kit k = open_kit(6);
+    for (int i = 0; i < 110; i++) {
+        size_t n = ns[i % 11];
+        ActKind act = (ActKind)(i / 11 % 5);
+        double scale = i % 3 == 0 ? 1 : i % 3 == 1 ? 12 : 100;
+        bool gated = i >= 55, in_place = i % 2 && ops->act_dtype == ops->gemm_dtype;
+        CASE(&k, "%s %s kind %d n %zu scale %g", ops->name, gated ? "glu" : "act", act, n, scale);
+        Both x = kit_view(&k, ops->act_dtype, 3, n, 2, scale), up = kit_view(&k, ops->act_dtype, 3, n, 1, 2);
+        if (n > 7) {
+            kit_set(x, 0, 0, 0.0);
+            kit_set(x, 0, 1, -0.0);
+            kit_set(x, 0, 2, (double)NAN);
+            kit_set(x, 0, 3, -1e-30);
+        }
+        Both out = in_place ? x : kit_view(&k, ops->gemm_dtype, 3, n, 0, 1);
+        if (gated) {
+            ops->glu(k.ctx, out.t, x.t, up.t, act);
+            ops_ref.glu(k.ref_ctx, out.r, x.r, up.r, act);
+        } else {
+            ops->act(k.ctx, out.t, x.t, act);
+            ops_ref.act(k.ref_ctx, out.r, x.r, act);
+        }
+        /* x - x / (1 + e^2u) and 1 + erf lose what they subtract: up to a few u of |x| <= 12 where the result is small; exp's
+         * argument is known to u |argument| < 100 u for silu. */
+        RowsBound bound = {.relative = 120 * k.u, .absolute = 2 * 16 * 6 * k.u + 1e-37, .r = out.r};
+        CHECK(kit_compare(&k, out, rows_bound, &bound) == 0);
+        END(&k);
+    }
+    kit_close(&k);
+}
+
+static void sums_of_rows(void)
+{
+    static const size_t ns[] = {1, 5, 8, 17, 64, 131};
+    Kit k = open_kit(7);
+    for (int i = 0; i < 24; i++) {
+        size_t n = ns[i % 6], t = i % 2 ? 70 : 3;
+        CASE(&k, "%s add, clip, add_gated, mean, copy, dots: n %zu", ops->name, n);
+        Both a = kit_view(&k, ops->resid_dtype, t, n, 1, 3), b = kit_view(&k, ops->act_dtype, t, n, 2, 3);
+        Both out = kit_view(&k, ops->resid_dtype, t, n, 3, 1), gate = kit_view(&k, ops->act_dtype, t, 1, i % 3, 6);
+        kit_freeze(&k, a.t.data);
+        ops->add(k.ctx, out.t, a.t, b.t, 0.7f);
+        ops_ref.add(k.ref_ctx, out.r, a.r, b.r, 0.7f);
+        CHECK(kit_compare_flat(&k, out, 6 * 2 * k.u) == 0);
+        ops->mean(k.ctx, out.t, (View[]){out.t, a.t, a.t}, 3);
+        ops_ref.mean(k.ref_ctx, out.r, (View[]){out.r, a.r, a.r}, 3);
+        CHECK(kit_compare_flat(&k, out, 12 * 4 * k.u) == 0);
+        ops->clip(k.ctx, b.t, 1.25f);
+        ops_ref.clip(k.ref_ctx, b.r, 1.25f);
+        CHECK(kit_compare_flat(&k, b, 0) == 0);
+        if (ops->act_dtype == ops->resid_dtype) {
+            ops->add_gated(k.ctx, out.t, a.t, b.t, i % 4 ? gate.t : (View){0});
+            ops_ref.add_gated(k.ref_ctx, out.r, a.r, b.r, i % 4 ? gate.r : (View){0});
+            CHECK(kit_compare_flat(&k, out, 5 * 12 * k.u) == 0);
+            ops->copy(k.ctx, out.t, b.t);
+            ops_ref.copy(k.ref_ctx, out.r, b.r);
+            CHECK(kit_compare_flat(&k, out, 0) == 0);
+        }
+        double dots[3 * 70], ref_dots[3 * 70], down[131 * 70];
+        ops->row_dots(k.ctx, dots, a.t, b.t);
+        ops_ref.row_dots(k.ref_ctx, ref_dots, a.r, b.r);
+        for (size_t r = 0; r < 3 * t; r++) /* products and sums in f64, other orders */
+            CHECK_NEAR(dots[r], ref_dots[r], (double)(n * n) * 9 * 0x1p-53);
+        ops->download(k.ctx, down, a.t);
+        for (size_t r = 0; r < t; r++)
+            for (size_t c = 0; c < n; c++)
+                CHECK(down[r * n + c] == kit_get(a.r, r, c));
+        ops->upload(k.ctx, out.t, down);
+        for (size_t r = 0; r < t; r++)
+            for (size_t c = 0; c < n; c++)
+                CHECK(kit_get(out.t, r, c) == kit_get(a.r, r, c));
+        END(&k);
+    }
+    kit_close(&k);
+}
+
+static void embeddings(void)
+{
+    static const DType dtypes[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16};
+    static const size_t ns[] = {1, 8, 31, 257, 600};
+    Kit k = open_kit(8);
+    for (int i = 0; i < 15; i++) {
+        size_t n = ns[i % 5], t = 67;
+        CASE(&k, "%s embed n %zu dtype %d", ops->name, n, i % 3);
+        WeightPart table = kit_part(&k, dtypes[i % 3], 20, n, false, 2);
+        Both x = kit_view(&k, ops->resid_dtype, t, n, 2, 1);
+        int32_t ids[67], positions[67];
+        for (size_t r = 0; r < t; r++) {
+            ids[r] = (int32_t)rng_below(&k.rng, 20);
+            positions[r] = (int32_t)rng_below(&k.rng, 20);
+        }
+        float multiplier = i % 2 ? 1.0f : 24.0f;
+        ops->embed(k.ctx, x.t, ids, &table, multiplier);
+        ops_ref.embed(k.ref_ctx, x.r, ids, &table, multiplier);
+        CHECK(kit_compare_flat(&k, x, i % 2 ? 0 : 48 * k.u) == 0);
+        ops->embed_add(k.ctx, x.t, positions, &table);
+        ops_ref.embed_add(k.ref_ctx, x.r, positions, &table);
+        CHECK(kit_compare_flat(&k, x, 52 * 2 * k.u) == 0);
+        END(&k);
+    }
+    kit_close(&k);
+}
+
+/* ---- attention ---- */
+
+typedef struct AttentionCase {
+    int heads, kv_heads, head_dim, window;
+    float scale, softcap;
+    int alibi; /* 0 none, 1 usual, 2 Falcon's */
+    size_t prefix;
+    size_t lengths[4]; /* 0 ends */
+} AttentionCase;
+
+static void try_attention(Kit *k, const AttentionCase *c)
+{
+    KvSegment segments[4][2];
+    AttnSeq seqs[4];
+    float slopes[8];
+    size_t n_seqs = 0, rows = c->prefix, longest = 0, dh = (size_t)c->head_dim;
+    for (; n_seqs < 4 && c->lengths[n_seqs]; n_seqs++) {
+        size_t n = c->lengths[n_seqs], n_segments = 0;
+        if (c->prefix)
+            segments[n_seqs][n_segments++] = (KvSegment){.first_row = 0, .n_rows = c->prefix};
+        segments[n_seqs][n_segments++] = (KvSegment){.first_row = rows, .n_rows = n};
+        seqs[n_seqs] = (AttnSeq){.q_row = rows,
+                                 .n_q = n,
+                                 .first_position = (int32_t)c->prefix,
+                                 .segments = segments[n_seqs],
+                                 .n_segments = n_segments};
+        rows += n;
+        longest = n + c->prefix > longest ? n + c->prefix : longest;
+    }
+    for (int h = 0; h < 8; h++)
+        slopes[h] = 0.5f / (float)(h + 1);
+    AttnSpec spec = {.n_heads = c->heads,
+                     .n_kv_heads = c->kv_heads,
+                     .head_dim = c->head_dim,
+                     .scale = c->scale,
+                     .softcap = c->softcap,
+                     .window = c->window,
+                     .alibi_slopes = c->alibi ? slopes : NULL,
+                     .alibi_bf16 = c->alibi == 2};
+    CASE(k, "%s attention H %d K %d Dh %d window %d cap %g alibi %d prefix %zu longest %zu", ops->name, c->heads, c->kv_heads,
+         c->head_dim, c->window, (double)c->softcap, c->alibi, c->prefix, longest);
+    Both q = kit_view(k, ops->act_dtype, rows, (size_t)c->heads * dh, 1, 2);
+    Both key = kit_view(k, ops->act_dtype, rows, (size_t)c->kv_heads * dh, 3, 2);
+    Both v = kit_view(k, ops->act_dtype, rows, (size_t)c->kv_heads * dh, 2, 1);
+    Both out = kit_view(k, ops->gemm_dtype, rows, (size_t)c->heads * dh, 4, 1);
+    kit_freeze(k, q.t.data);
+    kit_freeze(k, key.t.data);
+    kit_freeze(k, v.t.data);
+    for (size_t r = 0; r < c->prefix; r++) /* no sequence queries these rows */
+        for (size_t i = 0; i < (size_t)c->heads * dh; i++)
+            kit_set(out, r, i, 0);
+    ops->attention(k->ctx, out.t, q.t, key.t, v.t, seqs, n_seqs, &spec);
+    ops_ref.attention(k->ref_ctx, out.r, q.r, key.r, v.r, seqs, n_seqs, &spec);
+    /* |q.k| <= 4 Dh: a score is known to (Dh + 2) u 4 Dh scale, ALiBi adds u of up to 100; exp passes twice that on, relatively (largest
+     * score and this one); sums over n keys of |v| <= 1 add (2 n + 8) u. */
+    double score = ((double)dh + 4) * 4 * (double)dh * (double)fabsf(c->scale) + (c->alibi ? 400 : 0) + (double)c->softcap * 8;
+    CHECK(kit_compare_flat(k, out, (2 * score + 2 * (double)longest + 12) * k->u) == 0);
+    END(k);
+}
+
+static void attention(void)
+{
+    static const AttentionCase cases[] = {
+        {1, 1, 8, 0, 0.3f, 0, 0, 0, {1}},
+        {2, 1, 16, 0, 0.25f, 0, 0, 0, {1, 2, 65, 7}},
+        {4, 2, 64, 0, 0.125f, 0, 0, 0, {130, 3}},
+        {8, 8, 5, 0, 0.4f, 0, 0, 0, {63, 64, 66}},
+        {3, 1, 33, 0, 0.2f, 0, 0, 0, {128, 64, 1, 5}},
+        {2, 2, 256, 0, 0.0625f, 0, 0, 0, {70, 9}},
+        {2, 1, 16, 1, 0.25f, 0, 0, 0, {70, 3}},
+        {2, 1, 16, 17, 0.25f, 0, 0, 0, {150, 17, 18, 1}},
+        {4, 4, 8, 64, 0.25f, 0, 0, 0, {129, 65}},
+        {4, 1, 24, 0, 0.2f, 5, 0, 0, {80, 11}},
+        {4, 2, 24, 9, 0.2f, 2, 0, 0, {80, 11}},
+        {8, 4, 16, 0, 0.25f, 0, 1, 0, {90, 33}},
+        {8, 8, 16, 0, 0.25f, 0, 2, 0, {90, 33}},
+        {2, 1, 16, 0, 0.25f, 0, 0, 5, {1, 4, 64, 70}},
+        {4, 2, 32, 0, 0.18f, 0, 0, 66, {1, 65, 3}},
+        {4, 2, 32, 7, 0.18f, 0, 0, 10, {1, 4, 20}},
+        {4, 2, 32, 12, 0.18f, 3, 1, 70, {2, 64}},
+    };
+    Kit k = open_kit(9);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        try_attention(&k, &cases[i]);
+    kit_close(&k);
+}
+
+/* ---- mixtures ---- */
+
+static double half_bound(void *user, size_t r, size_t c)
+{
+    (void)r;
+    (void)c;
+    return *(double *)user;
+}
+
+static void mixture(void)
+{
+    static const size_t ds[] = {3, 16, 33}, fs[] = {1, 17, 40};
+    Kit k = open_kit(10);
+    for (int i = 0; i < 36; i++) {
+        size_t d = ds[i % 3], f = fs[i / 3 % 3], n_experts = i % 2 ? 8 : 5, t = i % 4 ? 37 : 1;
+        RouteSpec spec = {.n_experts = (int)n_experts, .top_k = 1 + i % 3, .normalise = i % 4 < 2};
+        size_t top_k = (size_t)spec.top_k;
+        CASE(&k, "%s mixture D %zu F %zu E %zu top %zu T %zu", ops->name, d, f, n_experts, top_k, t);
+        ExpertWeights mine[8], oracle[8];
+        for (size_t e = 0; e < n_experts; e++) {
+            WeightPart gate_up = kit_part(&k, DTYPE_F32, 2 * f, d, false, 1), down = kit_part(&k, DTYPE_F32, d, f, false, 1);
+            BothWeight w = kit_weight(&k, WEIGHT_MATRIX, &gate_up, 1), v = kit_weight(&k, WEIGHT_MATRIX, &down, 1);
+            mine[e] = (ExpertWeights){.gate_up = w.t, .down = v.t};
+            oracle[e] = (ExpertWeights){.gate_up = w.r, .down = v.r};
+        }
+        Both x = kit_view(&k, ops->gemm_dtype, t, d, 1, 1), logits = kit_view(&k, ops->act_dtype, t, n_experts, 2, 3);
+        Both out = kit_view(&k, ops->resid_dtype, t, d, 2, 1);
+        for (size_t r = 0; r < t; r++) {
+            kit_set(logits, r, n_experts - 1, -50);         /* an expert without tokens */
+            kit_set(logits, r, 1, kit_get(logits.r, r, 0)); /* a tie: the lower index first */
+            kit_set(logits, r, 2, r % 2 ? 4 : -4);
+        }
+        Routes a = {.expert = kit_bytes(&k, t * top_k * 4), .weight = kit_bytes(&k, t * top_k * 4)};
+        Routes b = {.expert = kit_bytes(&k, t * top_k * 4), .weight = kit_bytes(&k, t * top_k * 4)};
+        kit_freeze(&k, x.t.data);
+        ops->route(k.ctx, a, logits.t, &spec);
+        ops_ref.route(k.ref_ctx, b, logits.r, &spec);
+        for (size_t r = 0; r < t * top_k; r++) {
+            CHECK(a.expert[r] == b.expert[r]);
+            CHECK_NEAR(a.weight[r], b.weight[r], 40 * 0x1p-24);
+        }
+        ops->moe(k.ctx, out.t, x.t, a, mine, &spec, ACT_SILU);
+        ops_ref.moe(k.ref_ctx, out.r, x.r, a, oracle, &spec, ACT_SILU);
+        /* |gate|, |up| <= D; hidden <= D^2, known to (D + 8) u relative to it twice over; its sum over F likewise. */
+        double most = (double)(d * d * f), bound = most * (2 * (double)d + (double)f + 24) * k.u;
+        CHECK(kit_compare(&k, out, half_bound, &bound) == 0);
+        END(&k);
+    }
+    kit_close(&k);
+}
+
+/* ---- head ---- */
+
+/* What the head must read off logits: its own definitions, in f64, over the logits that the table left behind. */
+static void judge_head(const Kit *k, const HeadArgs *a, size_t t)
+{
+    size_t n = a->w->rows;
+    double most = kit_get(a->logits, t, 0), sum = 0, starts = 0, kl = 0, moved = 0;
+    int32_t top = 0, y = a->targets[t], rank = 0;
+    bool same = a->intact_logits != NULL;
+    for (size_t v = 1; v < n; v++) {
+        double z = kit_get(a->logits, t, v);
+        if (z > most) {
+            most = z;
+            top = (int32_t)v;
+        }
+    }
+    for (size_t v = 0; v < n; v++) {
+        double z = kit_get(a->logits, t, v);
+        sum += exp(z - most);
+        starts += a->word_start && a->word_start[v] ? exp(z - most) : 0;
+        rank += y >= 0 && (z > kit_get(a->logits, t, (size_t)y) || (z == kit_get(a->logits, t, (size_t)y) && (int32_t)v < y));
+        if (a->intact_logits) {
+            double x = kit_get(*a->intact_logits, t, v), p = exp(x - a->intact_lse[t]);
+            kl += p * (x - z);
+            moved += p * fabs(x - z);
+            same = same && x == z;
+        }
+    }
+    double lse = most + log(sum);
+    /* f32 sums of at most 64 vectors, then f64; an exp is known to 4 u and u of its argument (< 100 where it counts). */
+    double relative = 0x1p-24 * 180;
+    CHECK_NEAR(a->lse[t], lse, relative);
+    CHECK(a->top1[t] == top);
+    if (y >= 0) {
+        CHECK_MSG(a->rank[t] == rank, "%s row %zu: rank %d, expected %d", k->what, t, a->rank[t], rank);
+        CHECK_NEAR(a->nll[t], lse - kit_get(a->logits, t, (size_t)y), relative);
+    } else {
+        CHECK(a->rank[t] == -1 && isnan(a->nll[t]));
+    }
+    /* exp in f32 ends at e^-87: a mass below that may come out as nothing. */
+    double mass = a->word_start ? log(starts / sum) : 0;
+    if (a->word_start && isinf(mass))
+        CHECK(a->word_start_logp[t] == mass);
+    else if (a->word_start && (mass > -80 || a->logits.dtype == DTYPE_F64))
+        CHECK_NEAR(a->word_start_logp[t], mass, 2 * relative);
+    else if (a->word_start)
+        CHECK(a->word_start_logp[t] < -79);
+    if (!a->word_start)
+        CHECK(isnan(a->word_start_logp[t]));
+    if (a->intact_logits)
+        CHECK_NEAR(a->kl[t], kl + lse - a->intact_lse[t], relative * (2 + 2 * moved));
+    if (same)
+        CHECK_MSG(a->kl[t] == 0, "%s row %zu: KL to itself is %g", k->what, t, a->kl[t]);
+}
+
+typedef struct HeadMemory {
+    double nll[64], kl[64], starts[64], lse[64], intact_lse[64];
+    int32_t rank[64], top1[64], targets[64];
+} HeadMemory;
+
+static void head(void)
+{
+    static const size_t vs[] = {2, 5, 16, 17, 33, 255, 1024, 1025, 2051}, ts[] = {1, 2, 7, 61};
+    Kit k = open_kit(11);
+    for (int i = 0; i < 36; i++) {
+        size_t v = vs[i % 9], t = ts[i / 9], d = 1 + (size_t)i * 7 % 90;
+        double scale = i % 4 == 3 ? 30 : 1;
+        CASE(&k, "%s head V %zu T %zu D %zu", ops->name, v, t, d);
+        WeightPart part = kit_part(&k, DTYPE_F32, v, d, false, scale), bias_part = kit_part(&k, DTYPE_F32, 1, v, false, 1);
+        BothWeight w = kit_weight(&k, WEIGHT_MATRIX, &part, 1), bias = kit_weight(&k, WEIGHT_VECTOR, &bias_part, 1);
+        Both x = kit_view(&k, ops->gemm_dtype, t, d, 1, 1), other = kit_view(&k, ops->gemm_dtype, t, d, 1, 1);
+        View intact = kit_view(&k, ops->logit_dtype, t, v, i % 3 ? 0 : 5, 0).t,
+             z = kit_view(&k, ops->logit_dtype, t, v, 0, 0).t;
+        Both logits = {.t = intact, .r = kit_view(&k, DTYPE_F64, t, v, 0, 0).r};
+        uint8_t *starts = kit_bytes(&k, v);
+        HeadMemory m;
+        for (size_t j = 0; j < v; j++)
+            starts[j] = rng_below(&k.rng, 3) == 0;
+        for (size_t j = 0; j < t; j++)
+            m.targets[j] = (int32_t)rng_below(&k.rng, v) - (j % 5 == 4 ? (int32_t)v : 0);
+        if (i % 2) /* an all-zero row: every logit ties, but for the bias */
+            for (size_t j = 0; j < d; j++)
+                kit_set(x, 0, j, 0);
+        HeadArgs a = {.x = x.t,
+                      .w = &w.t,
+                      .bias = i % 3 == 2 ? &bias.t : NULL,
+                      .logit_scale = i % 5 == 1 ? 0.25f : 1,
+                      .softcap = i % 7 == 2 ? 4 : 0,
+                      .targets = m.targets,
+                      .word_start = i % 4 ? starts : NULL,
+                      .logits = intact,
+                      .nll = m.nll,
+                      .kl = m.kl,
+                      .word_start_logp = m.starts,
+                      .lse = m.intact_lse,
+                      .rank = m.rank,
+                      .top1 = m.top1};
+        HeadArgs r = a;
+        HeadMemory rm;
+        r.x = x.r, r.w = &w.r, r.bias = a.bias ? &bias.r : NULL, r.logits = logits.r;
+        r.nll = rm.nll, r.kl = rm.kl, r.word_start_logp = rm.starts, r.lse = rm.lse, r.rank = rm.rank, r.top1 = rm.top1;
+        ops->head(k.ctx, &a);
+        ops_ref.head(k.ref_ctx, &r);
+        CHECK(kit_compare_flat(&k, logits, ((double)d + 12) * ((double)d * scale + 1) * k.u) == 0);
+        for (size_t j = 0; j < t; j++)
+            judge_head(&k, &a, j);
+        a.intact_logits = &intact, a.intact_lse = m.intact_lse, a.logits = z, a.lse = m.lse;
+        ops->head(k.ctx, &a); /* the intact model against itself */
+        for (size_t j = 0; j < t; j++)
+            judge_head(&k, &a, j);
+        a.x = other.t;
+        ops->head(k.ctx, &a);
+        for (size_t j = 0; j < t; j++)
+            judge_head(&k, &a, j);
+        END(&k);
+    }
+    kit_close(&k);
+}
+
+int main(void)
+{
+    static const struct {
+        const char *level;
+        CpuLevel needs;
+    } levels[] = {{"scalar", CPU_SCALAR}, {"avx2", CPU_AVX2}, {"avx512", CPU_AVX512}};
+    const Ops *const tables[] = {&ops_cpu_fast, &ops_cpu_stable, &ops_cpu_exact, &ops_cpu_ref64};
+    const char *chosen = getenv("SEED");
+    seed = chosen ? strtoull(chosen, NULL, 10) : 20261123;
+    printf("seed %llu (SEED=N for another)\n", (unsigned long long)seed);
+    for (size_t l = 0; l < 3; l++) {
+        Error e;
+        if (cpu_level_native() < levels[l].needs) {
+            printf("skipped: this processor has no %s\n", levels[l].level);
+            test_n_skipped++;
+            continue;
+        }
+        if (cpu_level_set(levels[l].level, &e)) {
+            printf("%s\n", e.text);
+            return 1;
+        }
+        for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++) {
+            ops = tables[i];
+            n_threads = 1 + (int)((i + l) % 3);
+            printf("-- %s, %s, %d threads\n", ops->name, levels[l].level, n_threads);
+            RUN(linear);
+            RUN(linear_add);
+            RUN(products_do_not_depend_on_the_batch);
+            RUN(norm);
+            RUN(rope);
+            RUN(activations);
+            RUN(sums_of_rows);
+            RUN(embeddings);
+            RUN(attention);
+            RUN(mixture);
+            RUN(head);
+        }
+    }
+    return test_finish();
+}
