@@ -29,7 +29,7 @@ BENCH_SUPPORT := $(filter-out $(BENCHES),$(sort $(wildcard bench/*.c)))
 
 objects = $(1:%.c=$(BUILD)/%.o)
 OBJECTS := $(call objects,$(SOURCES))
-ALL_OBJECTS := $(OBJECTS) $(call objects,$(TOOLS) $(TESTS) $(TEST_SUPPORT) $(BENCHES) $(BENCH_SUPPORT) tests/prove/prove_functions.c)
+ALL_OBJECTS := $(OBJECTS) $(call objects,tools/tagger/train_tagger.c $(TOOLS) $(TESTS) $(TEST_SUPPORT) $(BENCHES) $(BENCH_SUPPORT) tests/prove/prove_functions.c)
 TEST_PROGRAMS  := $(TESTS:%.c=$(BUILD)/%)
 BENCH_PROGRAMS := $(BENCHES:%.c=$(BUILD)/%)
 VERSION_H := $(BUILD)/generated/strata_version.h
@@ -62,6 +62,9 @@ $(BUILD)/%.o: %.c $(BUILD)/flags.stamp | $(VERSION_H) $(BUILD)/setup.stamp
 	@echo "CC $<"
 	@$(CC) $(ALL_CFLAGS) $(SIMD) -MMD -MP -c $< -o $@
 
+# The model of the part-of-speech tagger is part of this object (.incbin).
+$(BUILD)/experiments/tagger_model.o: tools/tagger/english.tagger
+
 # The tests see every function.
 $(BUILD)/libobjects.a: $(OBJECTS) $(BUILD)/link.stamp
 	@rm -f $@
@@ -82,6 +85,10 @@ $(TEST_PROGRAMS): %: %.o $(call objects,$(TEST_SUPPORT)) $(BUILD)/libobjects.a $
 
 $(BENCH_PROGRAMS): %: %.o $(call objects,$(BENCH_SUPPORT)) $(BUILD)/libobjects.a $(BUILD)/link.stamp
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< $(call objects,$(BENCH_SUPPORT)) $(BUILD)/libobjects.a $(LIBS)
+
+TRAIN_TAGGER := $(BUILD)/tools/tagger/train_tagger
+$(TRAIN_TAGGER): $(TRAIN_TAGGER).o $(BUILD)/libobjects.a $(BUILD)/link.stamp
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< $(BUILD)/libobjects.a $(LIBS)
 
 # What each target below builds is built by a make of its own, after the set-up: the flags are asked for anew.
 JOBS := $(or $(shell nproc 2>/dev/null),2)
@@ -105,6 +112,17 @@ demo: setup
 bench: setup
 	$(SUBMAKE) all bench-programs
 	@bench/run.sh
+
+# UD English EWT: *train.conllu and *test.conllu (or .gz), from github.com/UniversalDependencies/UD_English-EWT.
+TREEBANK := $(or $(STRATA_TREEBANK),treebank)
+treebank = $(or $(firstword $(wildcard $(TREEBANK)/*$1.conllu $(TREEBANK)/*$1.conllu.gz)),\
+           $(error no *$1.conllu in $(TREEBANK)/: put UD English EWT there, or name its folder with STRATA_TREEBANK=))
+tagger: setup
+	$(SUBMAKE) $(TRAIN_TAGGER)
+	$(TRAIN_TAGGER) $(call treebank,train) $(call treebank,test) tools/tagger/english.tagger
+tagger-eval: setup
+	$(SUBMAKE) $(TRAIN_TAGGER)
+	$(TRAIN_TAGGER) --eval $(call treebank,test) tools/tagger/english.tagger
 
 check: setup
 	@tests/check.sh
@@ -153,6 +171,7 @@ help:
 	    'make demo             install what is missing, build, and study the bundled model (MODEL=smollm2: a real one)' \
 	    'make test             install what is missing, build, and run the tests (STRICT=1: a skipped test is a failure)' \
 	    'make bench            measure speed against the machine and the peers' \
+	    'make tagger           train the part-of-speech tagger (STRATA_TREEBANK=folder of UD English EWT); tagger-eval: measure it' \
 	    'make check            format, warnings of gcc and clang, static analysis, names, include directions' \
 	    'make prove            exp, log, sin and cos of numerics v1 rounded right for all 2^32 floats (minutes)' \
 	    'make exact-builds     the golden hashes of numerics v1 under gcc and clang, -O1 to -O3, and their mutations' \
@@ -163,7 +182,7 @@ help:
 	    'Variables: CC, CFLAGS, LDFLAGS, BUILD (the folder to build in), PREFIX, DESTDIR.'
 
 FORCE:
-.PHONY: all objects test-programs bench-programs setup test demo bench check prove prove-program exact-builds asan install uninstall clean help FORCE
+.PHONY: all objects test-programs bench-programs setup test demo bench tagger tagger-eval check prove prove-program exact-builds asan install uninstall clean help FORCE
 .SECONDARY:
 .DELETE_ON_ERROR:
 -include $(wildcard $(ALL_OBJECTS:.o=.d))

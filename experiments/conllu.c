@@ -3,14 +3,12 @@
 
 #include "engine/base/checked.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <zlib.h>
 
 void conllu_free(ConlluFile *file)
 {
-    free(file->text);
+    dataset_unpack_free(&file->bytes);
     free(file->lines);
     free(file->sentences);
     *file = (ConlluFile){0};
@@ -52,13 +50,15 @@ static int split_columns(ConlluLine *line, const char *begin, const char *end, c
     return STATUS_OK;
 }
 
-/* Takes over file->text. */
+/* Fills lines and sentences from file->bytes. */
 static int parse(ConlluFile *file, const char *name, Error *e)
 {
     size_t line_capacity = 0, sentence_capacity = 0, number = 0;
-    const char *at = file->text, *end = file->text + file->n_bytes;
     bool is_open = false;
     int status = STATUS_OK;
+    if (file->bytes.size_bytes == 0)
+        return STATUS_OK;
+    const char *at = file->bytes.data, *end = at + file->bytes.size_bytes;
     while (at < end) {
         const char *newline = memchr(at, '\n', (size_t)(end - at));
         const char *stop = newline ? newline : end, *next = newline ? newline + 1 : end;
@@ -95,12 +95,12 @@ static int parse(ConlluFile *file, const char *name, Error *e)
 int conllu_parse(const char *bytes, size_t n_bytes, const char *name, ConlluFile *file, Error *e)
 {
     *file = (ConlluFile){0};
-    file->text = malloc(n_bytes + 1);
-    if (!file->text)
+    char *copy = malloc(n_bytes ? n_bytes : 1);
+    if (!copy)
         return error_set(e, STATUS_FAILED, "%s: out of memory", name);
     if (n_bytes)
-        memcpy(file->text, bytes, n_bytes);
-    file->n_bytes = n_bytes;
+        memcpy(copy, bytes, n_bytes);
+    file->bytes = (DatasetBytes){.data = copy, .size_bytes = n_bytes};
     int status = parse(file, name, e);
     if (status)
         conllu_free(file);
@@ -109,35 +109,11 @@ int conllu_parse(const char *bytes, size_t n_bytes, const char *name, ConlluFile
 
 int conllu_read(const char *path, ConlluFile *file, Error *e)
 {
-    size_t capacity = 0;
-    int status = STATUS_OK, found;
     *file = (ConlluFile){0};
-    gzFile in = gzopen(path, "rb");
-    if (!in)
-        return error_set(e, STATUS_FAILED, "%s: %s", path, errno ? strerror(errno) : "out of memory");
-    do {
-        if (capacity - file->n_bytes < 1 << 16) {
-            char *grown = realloc(file->text, capacity = capacity * 2 + (1 << 20));
-            if (!grown) {
-                status = error_set(e, STATUS_FAILED, "%s: out of memory", path);
-                goto fail;
-            }
-            file->text = grown;
-        }
-        found = gzread(in, file->text + file->n_bytes, 1 << 16);
-        if (found < 0) {
-            status = error_set(e, STATUS_FAILED, "%s: cannot be read: %s", path, gzerror(in, &found));
-            goto fail;
-        }
-        file->n_bytes += (size_t)found;
-    } while (found > 0);
-    gzclose(in);
-    status = parse(file, path, e);
+    int status = dataset_unpack(path, DATASET_FORMAT_TEXT, &file->bytes, e);
+    if (!status)
+        status = parse(file, path, e);
     if (status)
         conllu_free(file);
-    return status;
-fail:
-    gzclose(in);
-    conllu_free(file);
     return status;
 }

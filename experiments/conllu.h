@@ -6,6 +6,7 @@
 #define STRATA_EXPERIMENTS_CONLLU_H
 
 #include "engine/base/error.h"
+#include "loaders/dataset_unpack.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -28,10 +29,10 @@ typedef struct ConlluSentence {
 } ConlluSentence;
 
 typedef struct ConlluFile {
-    char *text;
+    DatasetBytes bytes; /* what the slices point into */
     ConlluLine *lines;
     ConlluSentence *sentences;
-    size_t n_bytes, n_lines, n_sentences, n_words;
+    size_t n_lines, n_sentences, n_words;
 } ConlluFile;
 
 int conllu_read(const char *path, ConlluFile *file, Error *e);

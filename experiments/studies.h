@@ -142,6 +142,15 @@ typedef struct StrataReportOptions {
 /* The paper's material: LaTeX and CSV tables, figures at 84 and 174 mm, methods text, an index. */
 int strata_report(const StrataReportOptions *options, StrataError *e);
 
+typedef struct StrataTagOptions {
+    const char *path; /* English text in UTF-8, or a treebank in CoNLL-U; either may be gzipped */
+    int is_conllu;
+    FILE *out;                   /* NULL: standard output */
+    volatile sig_atomic_t *stop; /* may be NULL */
+} StrataTagOptions;
+/* Part-of-speech tags (UPOS, XPOS) with the posterior of UPOS, as CoNLL-U. Of a treebank only ID, FORM and MISC are read. */
+int strata_tag(const StrataTagOptions *options, StrataError *e);
+
 #ifdef __cplusplus
 }
 #endif

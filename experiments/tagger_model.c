@@ -1,5 +1,5 @@
 /* tagger_model.c: puts the trained model (tools/tagger/english.tagger, made by `make tagger`) into the binary, by the assembler's
- * .incbin, read from the repository's root. */
+ * .incbin, whose path counts from the repository's root, where make runs the compiler. */
 #include "experiments/tagger_model.h"
 
 #if defined(__APPLE__)
@@ -11,11 +11,15 @@
 #define NAME(symbol) symbol
 #define RESTORE ".popsection\n"
 #endif
+#define LABEL(symbol) ".globl " NAME(symbol) "\n" NAME(symbol) ":\n"
 
-__asm__(SECTION ".globl " NAME("tagger_model_bytes") "\n"
-                                                     ".balign 64\n" NAME(
-                                                         "tagger_model_bytes") ":\n"
-                                                                               ".incbin \"tools/tagger/english.tagger\"\n"
-                                                                               ".globl " NAME("tagger_model_end") "\n" NAME(
-                                                                                   "tagger_model_end") ":\n"
-                                                                                                       ".byte 0\n" RESTORE);
+/* The byte after the end keeps the end's address inside the section. */
+/* clang-format off */
+__asm__(SECTION
+        ".balign 64\n"
+        LABEL("tagger_model_bytes")
+        ".incbin \"tools/tagger/english.tagger\"\n"
+        LABEL("tagger_model_end")
+        ".byte 0\n"
+        RESTORE);
+/* clang-format on */

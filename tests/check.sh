@@ -80,7 +80,7 @@ symbols() {
             NF == 3 {
                 name = $3
                 ok = index(name, "strata_") == 1 || name == stem || index(name, stem "_") == 1 || index(name, word "_") == 1
-                ok = ok || nouns(file, name) || (folder ~ /^kernels/ && index(name, "ops_") == 1) || (folder == "tools" && name == "main")
+                ok = ok || nouns(file, name) || (folder ~ /^kernels/ && index(name, "ops_") == 1) || (folder ~ /^tools/ && name == "main")
                 if (!ok) print file ": " name " begins neither with " word "_ nor with strata_"
             }'
     done

@@ -20,6 +20,7 @@ static const char overview[] =
     "  strata next      the next-word table and the logit lens of a text\n"
     "  strata inspect   what a model is: shapes, dtypes, bytes, FLOPs, traits\n"
     "  strata tokenize  ids, pieces and byte spans\n"
+    "  strata tag       part-of-speech tags of English text\n"
     "  strata help      this page; `strata help COMMAND`, `strata help orders`\n"
     "\n"
     "Try it (the demonstration model is in tools/demo/model):\n"
@@ -139,6 +140,13 @@ static const Topic topics[] = {
                  "  strata tokenize --model_name tools/demo/model --text \"Hello world\"\n"
                  "  strata tokenize --model_name tools/demo/model --file rows.jsonl --jsonl --json > tokens.jsonl\n"
                  "  --add_special   as encode(text, add_special_tokens=True) does\n"},
+    {"tag", "strata tag: part-of-speech tags of English text, as CoNLL-U on standard output\n"
+            "\n"
+            "  strata tag book.txt                    (plain or .gz; words are split as UD English EWT does)\n"
+            "  strata tag --conllu words.conllu       (only ID, FORM and MISC are read)\n"
+            "\n"
+            "UPOS and XPOS are filled in; MISC holds Prob=, the posterior of UPOS, and for a text Start= and End=, the word's\n"
+            "bytes in the file.\n"},
 };
 
 int help_print(const char *topic, FILE *out)

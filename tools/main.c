@@ -245,6 +245,20 @@ static int command_status(int argc, char **argv, StrataError *e)
     return status;
 }
 
+static int command_tag(int argc, char **argv, StrataError *e)
+{
+    const char *text = argc > 2 && strncmp(argv[2], "--", 2) != 0 ? argv[2] : NULL, *treebank = NULL;
+    const Option own[] = {{"--conllu", OPTION_STRING, &treebank}};
+    int status = options_parse(own, 1, argc, argv, text ? 3 : 2, NULL, e);
+    if (!status && !text == !treebank) {
+        snprintf(e->text, sizeof e->text, "tag: expected either a text file or --conllu FILE, found %s",
+                 text ? "both" : "neither");
+        return 2;
+    }
+    StrataTagOptions o = {.path = text ? text : treebank, .is_conllu = treebank != NULL, .out = stdout, .stop = &stop};
+    return status ? status : strata_tag(&o, e);
+}
+
 typedef struct Command {
     const char *name;
     int (*run)(int argc, char **argv, StrataError *e);
@@ -253,7 +267,7 @@ typedef struct Command {
 static const Command commands[] = {
     {"sweep", command_sweep},     {"pos", command_pos},           {"trace", command_trace},     {"next", command_next},
     {"inspect", command_inspect}, {"tokenize", command_tokenize}, {"compare", command_compare}, {"report", command_report},
-    {"merge", command_merge},     {"status", command_status},
+    {"merge", command_merge},     {"status", command_status},     {"tag", command_tag},
 };
 
 static int wants_help(int argc, char **argv)

@@ -1,6 +1,6 @@
 /* train_tagger.c: trains the part-of-speech tagger of experiments/tagger.h and writes its model file.
  *
- *     train_tagger TRAIN.conllu[.gz] OUT.tagger [EPOCHS]
+ *     train_tagger TRAIN.conllu[.gz] TEST.conllu[.gz] OUT.tagger [EPOCHS]
  *     train_tagger --eval TEST.conllu[.gz] MODEL.tagger
  *
  * Linear-chain conditional random field; log-likelihood climbed sentence by sentence with AdaGrad (Duchi et al. 2011), features
@@ -391,10 +391,11 @@ int main(int argc, char **argv)
 {
     if (argc == 4 && !strcmp(argv[1], "--eval"))
         return evaluate(argv[2], argv[3]);
-    if (argc < 3 || argc > 4) {
-        fprintf(stderr,
-                "usage: train_tagger TRAIN.conllu OUT.tagger [EPOCHS] | train_tagger --eval TEST.conllu MODEL.tagger\n");
+    if (argc < 4 || argc > 5) {
+        fprintf(stderr, "usage: train_tagger TRAIN.conllu TEST.conllu OUT.tagger [EPOCHS] | "
+                        "train_tagger --eval TEST.conllu MODEL.tagger\n");
         return 2;
     }
-    return train(argv[1], argv[2], argc == 4 ? atoi(argv[3]) : 6);
+    int status = train(argv[1], argv[3], argc == 5 ? atoi(argv[4]) : 4);
+    return status ? status : evaluate(argv[2], argv[3]);
 }
