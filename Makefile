@@ -119,7 +119,7 @@ treebank = $(or $(firstword $(wildcard $(TREEBANK)/*$1.conllu $(TREEBANK)/*$1.co
            $(error no *$1.conllu in $(TREEBANK)/: put UD English EWT there, or name its folder with STRATA_TREEBANK=))
 tagger: setup
 	$(SUBMAKE) $(TRAIN_TAGGER)
-	$(TRAIN_TAGGER) $(call treebank,train) $(call treebank,test) tools/tagger/english.tagger
+	$(TRAIN_TAGGER) $(call treebank,train) $(call treebank,test) tools/tagger/clusters.txt.gz tools/tagger/english.tagger
 tagger-eval: setup
 	$(SUBMAKE) $(TRAIN_TAGGER)
 	$(TRAIN_TAGGER) --eval $(call treebank,test) tools/tagger/english.tagger

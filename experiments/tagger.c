@@ -16,8 +16,10 @@ static const char *const upos_names[N] = {"ADJ",  "ADP",  "ADV",   "AUX",   "CCO
                                           "PART", "PRON", "PROPN", "PUNCT", "SCONJ", "SYM", "VERB", "X"};
 
 struct Tagger {
-    const unsigned char *slots, *clusters, *xpos_names, *xpos_upos, *xpos_slots;
-    uint32_t n_slots, n_clusters, n_xpos, n_xpos_slots;
+    TaggerTable weights, clusters, fine;
+    const unsigned char *xpos_names;
+    uint32_t n_xpos;
+    uint32_t xpos_first[N + 1]; /* the fine tags of UPOS t are xpos_first[t] .. xpos_first[t + 1] - 1 */
     double scale;
     double transition[N + 1][N]; /* exponentials of the file's */
 };
@@ -25,19 +27,12 @@ struct Tagger {
 /* What one word needs in the recursion. */
 typedef struct Cell {
     double emit[N], forward[N];
+    uint32_t features[TAGGER_N_XPOS_SHARED]; /* those that the fine tag uses too */
 } Cell;
 
 const char *tagger_upos_name(int upos)
 {
     return upos >= 0 && upos < N ? upos_names[upos] : "X";
-}
-
-double tagger_f1(const Tagger *tagger, int upos)
-{
-    static const double f1[N] = {0.923, 0.963, 0.931, 0.987, 0.993, 0.994, 0.902, 0.925, 0.972,
-                                 0.988, 0.989, 0.883, 0.995, 0.872, 0.874, 0.961, 0.475};
-    (void)tagger;
-    return upos >= 0 && upos < N ? f1[upos] : 0;
 }
 
 int tagger_upos_find(const char *name)
@@ -54,13 +49,21 @@ const char *tagger_xpos_name(const Tagger *tagger, int xpos)
                                                         : "_";
 }
 
-/* Slots must leave an empty one, or a search for an absent feature would never end. */
-static bool has_empty(const unsigned char *slots, uint32_t n, size_t slot_bytes)
+/* The table at *at, which moves on behind it. */
+static TaggerTable take_table(const unsigned char **at, uint32_t n_slots, size_t value_bytes)
 {
-    for (uint32_t i = 0; i < n; i++)
-        if (!slots[i * slot_bytes] && !slots[i * slot_bytes + 1])
+    const TaggerTable table = {*at, *at + 2 * (size_t)n_slots, n_slots};
+    *at = table.values + n_slots * value_bytes;
+    return table;
+}
+
+/* Without an empty slot a search for an absent hash would never end. */
+static bool has_empty(TaggerTable table)
+{
+    for (size_t i = 0; i < table.n_slots; i++)
+        if (!table.checks[2 * i] && !table.checks[2 * i + 1])
             return true;
-    return n == 0;
+    return table.n_slots == 0;
 }
 
 int tagger_open_memory(const void *bytes, size_t n_bytes, const char *name, Tagger **out, Error *e)
@@ -68,13 +71,13 @@ int tagger_open_memory(const void *bytes, size_t n_bytes, const char *name, Tagg
     TaggerModelHeader header;
     const unsigned char *at = bytes;
     *out = NULL;
-    if (n_bytes < sizeof header || memcmp(bytes, "STRTAG1", 8))
-        return error_set(e, STATUS_FAILED, "%s: expected a tagger model that begins with STRTAG1", name);
+    if (n_bytes < sizeof header || memcmp(bytes, "STRTAG2", 8))
+        return error_set(e, STATUS_FAILED, "%s: expected a tagger model that begins with STRTAG2", name);
     memcpy(&header, bytes, sizeof header);
-    uint64_t need = sizeof header + (uint64_t)header.n_upos_slots * TAGGER_SLOT_BYTES +
-                    (uint64_t)header.n_cluster_slots * TAGGER_CLUSTER_SLOT_BYTES +
+    uint64_t need = sizeof header + (uint64_t)header.n_upos_slots * (2 + TAGGER_WEIGHTS_BYTES) +
+                    (uint64_t)header.n_cluster_slots * (2 + TAGGER_CLUSTERS_BYTES) +
                     (uint64_t)header.n_xpos * (TAGGER_XPOS_NAME_BYTES + 1) +
-                    (uint64_t)header.n_xpos_slots * TAGGER_XPOS_SLOT_BYTES;
+                    (uint64_t)header.n_xpos_slots * (2 + TAGGER_FINE_BYTES);
     if (need != n_bytes || header.n_upos_slots == 0 || header.n_xpos > 255)
         return error_set(e, STATUS_FAILED, "%s: expected %llu bytes by its header, found %zu", name, (unsigned long long)need,
                          n_bytes);
@@ -83,21 +86,23 @@ int tagger_open_memory(const void *bytes, size_t n_bytes, const char *name, Tagg
     Tagger *tagger = calloc(1, sizeof *tagger);
     if (!tagger)
         return error_set(e, STATUS_FAILED, "%s: out of memory", name);
-    tagger->slots = at + sizeof header;
-    tagger->n_slots = header.n_upos_slots;
-    tagger->clusters = tagger->slots + (size_t)header.n_upos_slots * TAGGER_SLOT_BYTES;
-    tagger->n_clusters = header.n_cluster_slots;
-    tagger->xpos_names = tagger->clusters + (size_t)header.n_cluster_slots * TAGGER_CLUSTER_SLOT_BYTES;
+    at += sizeof header;
+    tagger->weights = take_table(&at, header.n_upos_slots, TAGGER_WEIGHTS_BYTES);
+    tagger->clusters = take_table(&at, header.n_cluster_slots, TAGGER_CLUSTERS_BYTES);
     tagger->n_xpos = header.n_xpos;
-    tagger->xpos_upos = tagger->xpos_names + (size_t)header.n_xpos * TAGGER_XPOS_NAME_BYTES;
-    tagger->xpos_slots = tagger->xpos_upos + header.n_xpos;
-    tagger->n_xpos_slots = header.n_xpos_slots;
-    tagger->scale = header.scale;
-    bool is_sound = has_empty(tagger->slots, tagger->n_slots, TAGGER_SLOT_BYTES) &&
-                    has_empty(tagger->clusters, tagger->n_clusters, TAGGER_CLUSTER_SLOT_BYTES) &&
-                    has_empty(tagger->xpos_slots, tagger->n_xpos_slots, TAGGER_XPOS_SLOT_BYTES);
+    tagger->xpos_names = at;
+    const unsigned char *xpos_upos = at + (size_t)header.n_xpos * TAGGER_XPOS_NAME_BYTES;
+    at = xpos_upos + header.n_xpos;
+    tagger->fine = take_table(&at, header.n_xpos_slots, TAGGER_FINE_BYTES);
+    tagger->scale = (double)header.scale;
+    bool is_sound = has_empty(tagger->weights) && has_empty(tagger->clusters) && has_empty(tagger->fine);
     for (uint32_t i = 0; i < header.n_xpos; i++)
-        is_sound = is_sound && !tagger->xpos_names[i * TAGGER_XPOS_NAME_BYTES + TAGGER_XPOS_NAME_BYTES - 1];
+        is_sound = is_sound && !tagger->xpos_names[i * TAGGER_XPOS_NAME_BYTES + TAGGER_XPOS_NAME_BYTES - 1] &&
+                   xpos_upos[i] < N && (i == 0 || xpos_upos[i] >= xpos_upos[i - 1]);
+    for (uint32_t i = 0; i < header.n_xpos && is_sound; i++)
+        tagger->xpos_first[xpos_upos[i] + 1] = i + 1;
+    for (int t = 0; t < N; t++)
+        tagger->xpos_first[t + 1] = tagger->xpos_first[t + 1] ? tagger->xpos_first[t + 1] : tagger->xpos_first[t];
     for (int a = 0; a <= N; a++)
         for (int b = 0; b < N; b++) {
             is_sound = is_sound && fabs((double)header.transition[a][b]) < 50;
@@ -122,32 +127,16 @@ void tagger_close(Tagger *tagger)
     free(tagger);
 }
 
-/* The slot of a hash, or NULL. */
-static const unsigned char *find(const unsigned char *slots, uint32_t n_slots, size_t slot_bytes, uint32_t hash)
-{
-    if (n_slots == 0)
-        return NULL;
-    uint32_t i = tagger_model_slot(hash, n_slots);
-    uint16_t check = tagger_model_check(hash);
-    for (;;) {
-        const unsigned char *slot = slots + i * slot_bytes;
-        uint16_t found = (uint16_t)(slot[0] | slot[1] << 8);
-        if (found == check)
-            return slot;
-        if (found == 0)
-            return NULL;
-        i = i + 1 == n_slots ? 0 : i + 1;
-    }
-}
-
 static void emissions(const Tagger *tagger, const uint32_t *features, int n_features, double *emit)
 {
     int32_t sum[N] = {0};
+    for (int f = 0; f < n_features; f++)
+        tagger_model_prefetch(tagger->weights, TAGGER_WEIGHTS_BYTES, features[f]);
     for (int f = 0; f < n_features; f++) {
-        const unsigned char *slot = find(tagger->slots, tagger->n_slots, TAGGER_SLOT_BYTES, features[f]);
-        if (slot)
+        const signed char *weights = (const signed char *)tagger_model_find(tagger->weights, TAGGER_WEIGHTS_BYTES, features[f]);
+        if (weights)
             for (int t = 0; t < N; t++)
-                sum[t] += (signed char)slot[2 + t];
+                sum[t] += weights[t];
     }
     int32_t most = sum[0];
     for (int t = 1; t < N; t++)
@@ -201,6 +190,40 @@ static void recurse(const Tagger *tagger, Cell *cells, size_t n, TaggerTag *tags
     }
 }
 
+/* The fine tag of each word: of those that go with its coarse tag, the one of the greatest sum of weights. */
+static void fine_tags(const Tagger *tagger, const Cell *cells, size_t n, TaggerTag *tags)
+{
+    for (size_t i = 0; i < n; i++) {
+        const uint32_t first = tagger->xpos_first[tags[i].upos], end = tagger->xpos_first[tags[i].upos + 1];
+        if (first == end)
+            continue;
+        tags[i].xpos = (int)first;
+        if (end - first == 1)
+            continue;
+        int32_t best = 0;
+        uint32_t features[TAGGER_MAX_XPOS_FEATURES];
+        int n_features = tagger_features_xpos(cells[i].features, i >= 2 ? tags[i - 2].upos : -1, i >= 1 ? tags[i - 1].upos : -1,
+                                              n - i > 1 ? tags[i + 1].upos : -1, features);
+        for (uint32_t x = first; x < end; x++) {
+            int32_t sum = 0;
+            uint32_t hashes[TAGGER_MAX_XPOS_FEATURES];
+            for (int f = 0; f < n_features; f++) {
+                hashes[f] = tagger_features_pair(features[f], x);
+                tagger_model_prefetch(tagger->fine, TAGGER_FINE_BYTES, hashes[f]);
+            }
+            for (int f = 0; f < n_features; f++) {
+                const signed char *weight = (const signed char *)tagger_model_find(tagger->fine, TAGGER_FINE_BYTES, hashes[f]);
+                if (weight)
+                    sum += *weight;
+            }
+            if (x == first || sum > best) {
+                tags[i].xpos = (int)x;
+                best = sum;
+            }
+        }
+    }
+}
+
 int tagger_tag(const Tagger *tagger, const TaggerWord *words, size_t n, TaggerTag *tags, Error *e)
 {
     size_t bytes;
@@ -215,18 +238,17 @@ int tagger_tag(const Tagger *tagger, const TaggerWord *words, size_t n, TaggerTa
         status = error_set(e, STATUS_FAILED, "tagger: out of memory for a sentence of %zu words", n);
         goto done;
     }
-    for (size_t i = 0; i < n; i++) {
-        tagger_features_look(words[i], &looks[i]);
-        const unsigned char *slot = find(tagger->clusters, tagger->n_clusters, TAGGER_CLUSTER_SLOT_BYTES, looks[i].lower);
-        looks[i].cluster = slot ? slot[2] : 0;
-    }
+    for (size_t i = 0; i < n; i++)
+        tagger_features_look(words[i], tagger->clusters, &looks[i]);
     bool is_shouting = tagger_features_shouting(looks, n);
     for (size_t i = 0; i < n; i++) {
         uint32_t features[TAGGER_MAX_FEATURES];
         int n_features = tagger_features_of(looks, n, i, is_shouting, features);
         emissions(tagger, features, n_features, cells[i].emit);
+        memcpy(cells[i].features, features, sizeof cells[i].features);
     }
     recurse(tagger, cells, n, tags);
+    fine_tags(tagger, cells, n, tags);
 done:
     free(looks);
     free(cells);

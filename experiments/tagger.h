@@ -30,9 +30,6 @@ void tagger_close(Tagger *tagger);
 /* Tags one sentence of n words (0 is fine). Memory for the recursion is allocated and freed inside. */
 int tagger_tag(const Tagger *tagger, const TaggerWord *words, size_t n, TaggerTag *tags, Error *e);
 
-/* F1 (0..1) of a tag on UD English EWT's test set with gold tokens, for captions; 0 out of range. */
-double tagger_f1(const Tagger *tagger, int upos);
-
 const char *tagger_upos_name(int upos); /* "X" for anything out of range */
 int tagger_upos_find(const char *name); /* -1 for none */
 const char *tagger_xpos_name(const Tagger *tagger, int xpos);

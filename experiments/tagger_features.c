@@ -54,7 +54,22 @@ static size_t normalise(TaggerWord word, unsigned char *out)
     return n;
 }
 
-void tagger_features_look(TaggerWord word, TaggerLook *look)
+uint32_t tagger_features_word(TaggerWord word)
+{
+    unsigned char form[MAX_READ + 4];
+    return hash_bytes(form, normalise(word, form));
+}
+
+static void look_up_cluster(TaggerTable clusters, TaggerLook *look)
+{
+    const unsigned char *found = tagger_model_find(clusters, TAGGER_CLUSTERS_BYTES, look->form);
+    if (!found)
+        found = tagger_model_find(clusters, TAGGER_CLUSTERS_BYTES, look->lower);
+    look->fine = !found ? look->shape : found[0] == TAGGER_OWN_CLUSTER ? look->lower : found[0];
+    look->coarse = !found ? look->shape : found[1] == TAGGER_OWN_CLUSTER ? look->lower : found[1];
+}
+
+void tagger_features_look(TaggerWord word, TaggerTable clusters, TaggerLook *look)
 {
     unsigned char form[MAX_READ + 4], lower[MAX_READ + 4], shape[MAX_READ + 4];
     size_t n = normalise(word, form), n_shape = 0;
@@ -87,6 +102,7 @@ void tagger_features_look(TaggerWord word, TaggerLook *look)
     look->is_upper_first = n && is_upper(form[0]);
     look->is_all_upper = has_upper && !has_lower;
     look->has_letter = has_upper || has_lower;
+    look_up_cluster(clusters, look);
 }
 
 bool tagger_features_shouting(const TaggerLook *looks, size_t n)
@@ -104,39 +120,48 @@ bool tagger_features_shouting(const TaggerLook *looks, size_t n)
 
 int tagger_features_of(const TaggerLook *looks, size_t n, size_t i, bool is_shouting, uint32_t *features)
 {
-    static const TaggerLook before = {.form = 1, .lower = 1, .shape = 1, .cluster = 0xfffe};
-    static const TaggerLook after = {.form = 2, .lower = 2, .shape = 2, .cluster = 0xffff};
+    static const TaggerLook before = {.form = 1, .lower = 1, .shape = 1, .fine = 1001, .coarse = 1001};
+    static const TaggerLook after = {.form = 2, .lower = 2, .shape = 2, .fine = 1002, .coarse = 1002};
     const TaggerLook *w = &looks[i];
     const TaggerLook *p1 = i >= 1 ? &looks[i - 1] : &before, *p2 = i >= 2 ? &looks[i - 2] : &before;
     const TaggerLook *n1 = n - i > 1 ? &looks[i + 1] : &after, *n2 = n - i > 2 ? &looks[i + 2] : &after;
     const TaggerLook *p3 = i >= 3 ? &looks[i - 3] : &before, *n3 = n - i > 3 ? &looks[i + 3] : &after;
     uint32_t template = 0;
     int count = 0;
-    /* What the case tells: 0 nothing, 1 lower, 2 the sentence's first word, 3 a capital inside, 4 all capitals. */
+    /* What the case tells depends on where it stands: a sentence of capitals, its first word, elsewhere. */
     uint32_t context = is_shouting ? 4u : i == 0 ? 2u : 0u;
     uint32_t letter_case = context * 8 + w->is_upper_first * 1u + w->is_all_upper * 2u + w->has_letter * 4u;
-    ADD1(0u);
+    /* The first TAGGER_N_XPOS_SHARED serve for fine tags too. */
     ADD1(w->form);
     ADD1(w->lower);
+    ADD2(w->lower, letter_case);
+    ADD2(w->shape, context);
+    ADD2(w->suffix[1], letter_case);
+    ADD2(w->suffix[2], letter_case);
+    ADD1(letter_case);
     ADD1(p1->lower);
     ADD1(n1->lower);
     ADD1(p2->lower);
     ADD1(n2->lower);
     ADD2(p1->lower, w->lower);
     ADD2(w->lower, n1->lower);
+    for (int k = 0; k < TAGGER_N_AFFIX; k++)
+        ADD1(w->suffix[k]);
+    ADD1(w->fine);
+    ADD1(p1->fine);
+    ADD1(n1->fine);
+    ADD2(w->fine, letter_case);
+    ADD2(p1->coarse, w->suffix[2]);
+    ADD2(p1->coarse, p2->coarse);
+    ADD2(p1->lower, w->suffix[1]);
+
+    ADD1(0u);
     ADD2(p1->lower, n1->lower);
     ADD2(p2->lower, p1->lower);
     ADD2(n1->lower, n2->lower);
-    ADD2(w->lower, letter_case);
-    ADD2(w->shape, context);
     ADD1(w->shape);
     ADD1(p1->shape);
     ADD1(n1->shape);
-    ADD2(w->suffix[1], letter_case);
-    ADD2(w->suffix[2], letter_case);
-    ADD1(letter_case);
-    for (int k = 0; k < TAGGER_N_AFFIX; k++)
-        ADD1(w->suffix[k]);
     for (int k = 0; k < TAGGER_N_AFFIX; k++)
         ADD1(w->prefix[k]);
     ADD1(p1->suffix[1]);
@@ -147,24 +172,61 @@ int tagger_features_of(const TaggerLook *looks, size_t n, size_t i, bool is_shou
     ADD2(w->suffix[2], n1->suffix[2]);
     ADD2(p1->lower, w->suffix[2]);
     ADD2(w->suffix[2], n1->lower);
-    ADD1(w->cluster);
-    ADD1(p1->cluster);
-    ADD1(n1->cluster);
-    ADD1(p2->cluster);
-    ADD1(n2->cluster);
-    ADD1(p3->cluster);
-    ADD1(n3->cluster);
-    ADD2(p1->cluster, w->cluster);
-    ADD2(w->cluster, n1->cluster);
-    ADD2(p1->cluster, n1->cluster);
-    ADD2(p2->cluster, p1->cluster);
-    ADD2(n1->cluster, n2->cluster);
-    ADD2(p1->cluster, w->lower);
-    ADD2(w->lower, n1->cluster);
-    ADD2(p1->cluster, w->suffix[2]);
-    ADD2(w->suffix[2], n1->cluster);
-    ADD2(w->lower, p2->cluster);
-    ADD2(w->lower, n2->cluster);
-    ADD2(p1->cluster * 65536u + n1->cluster, w->cluster);
+    ADD1(w->coarse);
+    ADD1(p1->coarse);
+    ADD1(n1->coarse);
+    ADD2(w->coarse, letter_case);
+    ADD2(w->fine, w->suffix[2]);
+    ADD1(p2->fine);
+    ADD1(n2->fine);
+    ADD1(p3->coarse);
+    ADD1(n3->coarse);
+    ADD2(p1->fine, w->fine);
+    ADD2(w->fine, n1->fine);
+    ADD2(p1->coarse, w->coarse);
+    ADD2(w->coarse, n1->coarse);
+    ADD2(p1->coarse, n1->coarse);
+    ADD2(n1->coarse, n2->coarse);
+    ADD2(p1->coarse, w->lower);
+    ADD2(w->lower, n1->coarse);
+    ADD2(w->suffix[2], n1->coarse);
+    ADD2(w->lower, p2->coarse);
+    ADD2(w->lower, n2->coarse);
+    ADD2(p1->coarse * 65537u + n1->coarse, w->coarse);
+    ADD2(p1->coarse * 65537u + p2->coarse, w->coarse);
+    ADD2(n1->coarse * 65537u + n2->coarse, w->coarse);
+    /* Capitals around: names come in runs. */
+    ADD2(p1->is_upper_first * 2u + n1->is_upper_first, letter_case);
+    ADD2(p1->is_upper_first * 2u + n1->is_upper_first, w->fine + (letter_case << 9));
     return count;
+}
+
+bool tagger_features_is_lexical(int place)
+{
+    return place < 3 || place == 11 || place == 12;
+}
+
+int tagger_features_xpos(const uint32_t *features, int before2, int before, int after, uint32_t *out)
+{
+    int count = 0;
+    uint32_t p2 = (uint32_t)(before2 + 1), p1 = (uint32_t)(before + 1), n1 = (uint32_t)(after + 1);
+    const uint32_t lower = features[1], suffix = features[5];
+    for (; count < TAGGER_N_XPOS_SHARED; count++)
+        out[count] = features[count];
+    out[count++] = mix(0x10000u);
+    out[count++] = mix(0x20000u + p1);
+    out[count++] = mix(0x30000u + n1);
+    out[count++] = mix(0x40000u + p1 * 32 + p2);
+    out[count++] = mix(0x50000u + p1 * 32 + n1);
+    out[count++] = mix(lower + 0x60000u + p1);
+    out[count++] = mix(lower + 0x70000u + p1 * 32 + p2);
+    out[count++] = mix(suffix + 0x80000u + p1);
+    out[count++] = mix(suffix + 0x90000u + p1 * 32 + p2);
+    out[count++] = mix(lower + 0xa0000u + n1);
+    return count;
+}
+
+uint32_t tagger_features_pair(uint32_t feature, uint32_t fine_tag)
+{
+    return mix(feature + fine_tag * 0x9e3779b9u) | 1u;
 }

@@ -1,15 +1,22 @@
 /* train_tagger.c: trains the part-of-speech tagger of experiments/tagger.h and writes its model file.
  *
- *     train_tagger TRAIN.conllu[.gz] TEST.conllu[.gz] OUT.tagger [EPOCHS]
- *     train_tagger --eval TEST.conllu[.gz] MODEL.tagger
+ *     train_tagger TRAIN.conllu TEST.conllu CLUSTERS OUT.tagger [EPOCHS]
+ *     train_tagger --eval TEST.conllu MODEL.tagger
  *
- * Linear-chain conditional random field; log-likelihood climbed sentence by sentence with AdaGrad (Duchi et al. 2011), features
- * dropped at random (rate 0.2), and the weights averaged over the second half of the epochs. Some sentences are seen in lower
- * case, with title case, or in capitals, so that the tagger does not lean on capitals alone. Then the features of greatest
- * (range of weights x sqrt count) are kept and rounded to 8 bits. One seed, one thread, doubles in fixed order: reproducible. */
+ * Files may be gzipped. CLUSTERS holds lines of word, fine and coarse cluster (make_clusters.py). Nothing is learnt from TEST:
+ * it measures the outcome.
+ *
+ * UPOS: linear-chain conditional random field; log-likelihood climbed sentence by sentence with AdaGrad (Duchi et al. 2011), with
+ * features dropped at random (rate 0.4) and one word in ten seen without its form, and the weights averaged over the second half
+ * of the epochs. Some sentences are seen in lower case, with title case, or in capitals, so that the tagger does not lean on
+ * capitals alone. Then the features of greatest (range of weights x sqrt count) are kept and rounded to 8 bits. XPOS: multinomial logistic regression over the pairs (UPOS,
+ * XPOS) that share the word's UPOS, learnt in the same way from the gold UPOS around it.
+ * One seed, one thread, doubles in fixed order: reproducible. */
+#include "engine/base/file.h"
 #include "experiments/conllu.h"
 #include "experiments/tagger.h"
 #include "experiments/tagger_model.h"
+#include "loaders/dataset_unpack.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -17,14 +24,28 @@
 #include <string.h>
 #include <time.h>
 
-enum { N = TAGGER_N_UPOS, HASH_BITS = 22, MAX_KEPT = 160000, MIN_COUNT = 2 };
-static const double rate = 0.1, drop = 0.2, share_recased = 0.06;
+enum { N = TAGGER_N_UPOS, HASH_BITS = 23, MAX_KEPT = 160000, MIN_COUNT = 2 };
+enum { FINE_BITS = 23, MAX_FINE_KEPT = 180000, MIN_PAIR_COUNT = 3, MAX_PAIRS = 200 };
+static const double rate = 0.1, drop = 0.4, hide_word = 0.1, share_recased = 0.06;
 
 typedef struct Sentence {
     size_t n;
     TaggerWord *words;
     int *tags;
+    int *pairs; /* index of (UPOS, XPOS); -1: seen too rarely */
 } Sentence;
+
+/* One weight of the fine tags: of a feature for a pair. */
+typedef struct FineWeight {
+    uint32_t hash; /* tagger_features_pair; 0: an empty slot */
+    float weight, squares, sum;
+} FineWeight;
+
+typedef struct Pair {
+    char xpos[TAGGER_XPOS_NAME_BYTES];
+    int upos;
+    size_t count;
+} Pair;
 
 typedef struct Feature {
     uint32_t hash, count;
@@ -39,6 +60,11 @@ typedef struct Trainer {
     double transition[N + 1][N], squares[N + 1][N], sum[N + 1][N];
     uint64_t random;
     double n_sums;
+    TaggerTable clusters;
+    Pair pairs[MAX_PAIRS];
+    int n_pairs;
+    FineWeight *fine; /* open addressing */
+    size_t n_fine;
     TaggerLook *looks;
     uint32_t (*hashes)[TAGGER_MAX_FEATURES];
     int *n_hashes;
@@ -63,7 +89,20 @@ static double uniform(Trainer *t)
     return (double)(t->random >> 11) / 9007199254740992.0;
 }
 
-static Sentence *sentences_of(const ConlluFile *file)
+/* The index of a pair in the table; -1 where it is absent and not to be added. */
+static int pair_find(Pair *pairs, int *n, int upos, const char *xpos, bool add)
+{
+    for (int k = 0; k < *n; k++)
+        if (pairs[k].upos == upos && !strcmp(pairs[k].xpos, xpos))
+            return k;
+    if (!add || *n == MAX_PAIRS)
+        return -1;
+    pairs[*n] = (Pair){.upos = upos};
+    memcpy(pairs[*n].xpos, xpos, TAGGER_XPOS_NAME_BYTES);
+    return (*n)++;
+}
+
+static Sentence *sentences_of(const ConlluFile *file, Pair *pairs, int *n_pairs, bool add)
 {
     Sentence *sentences = allocate(file->n_sentences, sizeof *sentences);
     for (size_t s = 0; s < file->n_sentences; s++) {
@@ -71,19 +110,107 @@ static Sentence *sentences_of(const ConlluFile *file)
         Sentence *to = &sentences[s];
         to->words = allocate(from->n_words, sizeof *to->words);
         to->tags = allocate(from->n_words, sizeof *to->tags);
+        to->pairs = allocate(from->n_words, sizeof *to->pairs);
         for (size_t i = 0; i < from->n_lines; i++) {
             const ConlluLine *line = &file->lines[from->first_line + i];
-            char name[16] = "";
+            char name[16] = "", xpos[TAGGER_XPOS_NAME_BYTES] = "";
             if (!line->is_word)
                 continue;
-            ConlluSlice upos = line->columns[CONLLU_UPOS];
-            memcpy(name, upos.bytes, upos.n_bytes < 15 ? upos.n_bytes : 15);
+            ConlluSlice c = line->columns[CONLLU_UPOS];
+            memcpy(name, c.bytes, c.n_bytes < 15 ? c.n_bytes : 15);
+            c = line->columns[CONLLU_XPOS];
+            memcpy(xpos, c.bytes, c.n_bytes < sizeof xpos - 1 ? c.n_bytes : sizeof xpos - 1);
             int tag = tagger_upos_find(name);
             to->tags[to->n] = tag < 0 ? N - 1 : tag;
+            to->pairs[to->n] = pair_find(pairs, n_pairs, to->tags[to->n], xpos, add);
+            if (add && to->pairs[to->n] >= 0)
+                pairs[to->pairs[to->n]].count++;
             to->words[to->n++] = (TaggerWord){line->columns[CONLLU_FORM].bytes, line->columns[CONLLU_FORM].n_bytes};
         }
     }
     return sentences;
+}
+
+/* Leaves out the rare pairs and puts the rest in the order of UPOS. */
+static void pairs_prune(Trainer *t)
+{
+    Pair sorted[MAX_PAIRS];
+    int renamed[MAX_PAIRS], kept = 0;
+    for (int upos = 0; upos < N; upos++)
+        for (int k = 0; k < t->n_pairs; k++) {
+            if (t->pairs[k].upos != upos)
+                continue;
+            renamed[k] = t->pairs[k].count >= MIN_PAIR_COUNT ? kept : -1;
+            if (renamed[k] >= 0)
+                sorted[kept++] = t->pairs[k];
+        }
+    memcpy(t->pairs, sorted, (size_t)kept * sizeof *sorted);
+    t->n_pairs = kept;
+    for (size_t s = 0; s < t->n_sentences; s++)
+        for (size_t i = 0; i < t->sentences[s].n; i++)
+            t->sentences[s].pairs[i] = t->sentences[s].pairs[i] < 0 ? -1 : renamed[t->sentences[s].pairs[i]];
+}
+
+/* An empty table of the model file for n entries: checks, then values, in one block. */
+static TaggerTable table_make(size_t n, double load, size_t value_bytes)
+{
+    TaggerTable table = {.n_slots = (uint32_t)((double)n / load) + 1};
+    table.checks = allocate(table.n_slots, 2 + value_bytes);
+    table.values = table.checks + 2 * (size_t)table.n_slots;
+    return table;
+}
+
+/* Adds a hash; returns the place of its values. */
+static unsigned char *table_add(TaggerTable table, size_t value_bytes, uint32_t hash)
+{
+    unsigned char *checks = (unsigned char *)(uintptr_t)table.checks;
+    uint16_t check = tagger_model_check(hash);
+    size_t i = tagger_model_slot(hash, table.n_slots);
+    while (checks[2 * i] || checks[2 * i + 1])
+        i = i + 1 == table.n_slots ? 0 : i + 1;
+    checks[2 * i] = (unsigned char)(check & 255);
+    checks[2 * i + 1] = (unsigned char)(check >> 8);
+    return checks + 2 * (size_t)table.n_slots + i * value_bytes;
+}
+
+static bool table_write(TaggerTable table, size_t value_bytes, FILE *out)
+{
+    return fwrite(table.checks, 2 + value_bytes, table.n_slots, out) == table.n_slots;
+}
+
+static signed char rounded(double weight)
+{
+    return (signed char)lrint(fmax(-127, fmin(127, weight)));
+}
+
+static int clusters_read(const char *path, TaggerTable *out, Error *e)
+{
+    DatasetBytes text;
+    int status = dataset_unpack(path, DATASET_FORMAT_TEXT, &text, e);
+    if (status)
+        return status;
+    const char *at = text.data, *end = at + text.size_bytes;
+    uint32_t n = 0;
+    for (const char *p = at; p < end; p++)
+        n += *p == '\n';
+    *out = table_make(n, 0.7, TAGGER_CLUSTERS_BYTES);
+    while (at < end) {
+        const char *tab = memchr(at, '\t', (size_t)(end - at)), *newline = memchr(at, '\n', (size_t)(end - at));
+        unsigned fine, coarse;
+        if (!newline || !tab || tab > newline || sscanf(tab, "%u%u", &fine, &coarse) != 2 || fine > 255 || coarse > 255) {
+            dataset_unpack_free(&text);
+            return error_set(e, STATUS_FAILED, "%s: expected lines of word, fine and coarse cluster below 256", path);
+        }
+        uint32_t hash = tagger_features_word((TaggerWord){at, (size_t)(tab - at)});
+        if (!tagger_model_find(*out, TAGGER_CLUSTERS_BYTES, hash)) {
+            unsigned char *clusters = table_add(*out, TAGGER_CLUSTERS_BYTES, hash);
+            clusters[0] = (unsigned char)fine;
+            clusters[1] = (unsigned char)coarse;
+        }
+        at = newline + 1;
+    }
+    dataset_unpack_free(&text);
+    return STATUS_OK;
 }
 
 /* The index of a hash; -1 where absent and not to be added. */
@@ -125,7 +252,7 @@ static void extract(Trainer *t, const Sentence *s, int how)
             recase(word, how, buffer);
             word.bytes = buffer;
         }
-        tagger_features_look(word, &t->looks[i]);
+        tagger_features_look(word, t->clusters, &t->looks[i]);
     }
     bool is_shouting = tagger_features_shouting(t->looks, s->n);
     for (size_t i = 0; i < s->n; i++)
@@ -196,9 +323,10 @@ static double learn(Trainer *t, const Sentence *s)
     for (size_t i = 0; i < s->n; i++) {
         for (int b = 0; b < N; b++)
             t->emit[i][b] = 0;
+        bool is_hidden = uniform(t) < hide_word;
         for (int f = 0; f < t->n_hashes[i]; f++) {
             int32_t id = feature_find(t, t->hashes[i][f], false);
-            if (id < 0 || uniform(t) < drop) {
+            if (id < 0 || uniform(t) < drop || (is_hidden && tagger_features_is_lexical(f))) {
                 t->hashes[i][f] = 0;
                 continue;
             }
@@ -248,52 +376,136 @@ static int by_worth(const void *a, const void *b)
     return wx > wy ? -1 : wx < wy ? 1 : x->hash < y->hash ? -1 : x->hash > y->hash;
 }
 
+static FineWeight *fine_find(const Trainer *t, uint32_t hash)
+{
+    uint32_t i = hash >> (32 - FINE_BITS);
+    while (t->fine[i].hash && t->fine[i].hash != hash)
+        i = (i + 1) & ((1u << FINE_BITS) - 1);
+    return &t->fine[i];
+}
+
+/* One AdaGrad step on the fine tag of a word: `truth` among the pairs that share its UPOS. */
+static void fine_learn(Trainer *t, const uint32_t *features, int n_features, int truth)
+{
+    double p[MAX_PAIRS], most = -1e300, sum = 0;
+    const int upos = t->pairs[truth].upos;
+    for (int k = 0; k < t->n_pairs; k++) {
+        if (t->pairs[k].upos != upos)
+            continue;
+        p[k] = 0;
+        for (int f = 0; f < n_features; f++)
+            p[k] += (double)fine_find(t, tagger_features_pair(features[f], (uint32_t)k))->weight / (1 - drop);
+        most = fmax(most, p[k]);
+    }
+    for (int k = 0; k < t->n_pairs; k++)
+        if (t->pairs[k].upos == upos)
+            sum += p[k] = exp(p[k] - most);
+    for (int k = 0; k < t->n_pairs; k++) {
+        if (t->pairs[k].upos != upos)
+            continue;
+        float g = (float)(((k == truth) - p[k] / sum) / (1 - drop));
+        for (int f = 0; f < n_features; f++) {
+            uint32_t hash = tagger_features_pair(features[f], (uint32_t)k);
+            FineWeight *w = fine_find(t, hash);
+            if (!w->hash) {
+                /* What hardly moves is not worth a place. */
+                if (fabsf(g) < 0.02f || t->n_fine == 3u << (FINE_BITS - 2))
+                    continue;
+                w->hash = hash;
+                t->n_fine++;
+            }
+            w->squares += g * g;
+            w->weight += (float)rate * g / sqrtf(w->squares + 1e-4f);
+        }
+    }
+}
+
+static void fine_train(Trainer *t, int epochs)
+{
+    t->fine = allocate((size_t)1 << FINE_BITS, sizeof *t->fine);
+    for (int epoch = 0; epoch < epochs; epoch++) {
+        for (size_t s = 0; s < t->n_sentences; s++) {
+            const Sentence *sentence = &t->sentences[s];
+            extract(t, sentence, 0);
+            for (size_t i = 0; i < sentence->n; i++) {
+                uint32_t features[TAGGER_MAX_XPOS_FEATURES];
+                if (sentence->pairs[i] < 0)
+                    continue;
+                int n =
+                    tagger_features_xpos(t->hashes[i], i >= 2 ? sentence->tags[i - 2] : -1, i >= 1 ? sentence->tags[i - 1] : -1,
+                                         sentence->n - i > 1 ? sentence->tags[i + 1] : -1, features);
+                int kept = 0;
+                for (int f = 0; f < n; f++)
+                    if (uniform(t) >= drop)
+                        features[kept++] = features[f];
+                fine_learn(t, features, kept, sentence->pairs[i]);
+            }
+        }
+        if (epoch >= epochs / 2)
+            for (size_t k = 0; k < (size_t)1 << FINE_BITS; k++)
+                t->fine[k].sum += t->fine[k].weight / (float)(epochs - epochs / 2);
+    }
+}
+
+static int by_size(const void *a, const void *b)
+{
+    const FineWeight *x = a, *y = b;
+    float wx = fabsf(x->sum), wy = fabsf(y->sum);
+    return wx > wy ? -1 : wx < wy ? 1 : x->hash < y->hash ? -1 : x->hash > y->hash;
+}
+
 static int model_write(Trainer *t, const char *path)
 {
     const double scale = 1.0 / 24;
     qsort(t->features, t->n_features, sizeof *t->features, by_worth);
+    qsort(t->fine, (size_t)1 << FINE_BITS, sizeof *t->fine, by_size);
     size_t kept = t->n_features < MAX_KEPT ? t->n_features : MAX_KEPT;
-    TaggerModelHeader header = {.magic = "STRTAG1", .scale = (float)scale, .xpos_scale = (float)scale};
-    header.n_upos_slots = (uint32_t)(kept + kept / 4 + 1);
+    size_t kept_fine = t->n_fine < MAX_FINE_KEPT ? t->n_fine : MAX_FINE_KEPT;
+    TaggerModelHeader header = {.magic = "STRTAG2", .scale = (float)scale};
+    TaggerTable weights = table_make(kept, 0.75, TAGGER_WEIGHTS_BYTES), fine = table_make(kept_fine, 0.5, TAGGER_FINE_BYTES);
+    header.n_upos_slots = weights.n_slots;
+    header.n_cluster_slots = t->clusters.n_slots;
+    header.n_xpos = (uint32_t)t->n_pairs;
+    header.n_xpos_slots = fine.n_slots;
     for (int a = 0; a <= N; a++)
         for (int b = 0; b < N; b++)
             header.transition[a][b] = (float)(t->sum[a][b] / t->n_sums);
-    unsigned char *slots = allocate(header.n_upos_slots, TAGGER_SLOT_BYTES);
     for (size_t k = 0; k < kept; k++) {
-        const Feature *f = &t->features[k];
-        uint16_t check = tagger_model_check(f->hash);
-        uint32_t i = tagger_model_slot(f->hash, header.n_upos_slots);
-        while (slots[i * TAGGER_SLOT_BYTES] || slots[i * TAGGER_SLOT_BYTES + 1])
-            i = i + 1 == header.n_upos_slots ? 0 : i + 1;
-        unsigned char *slot = slots + i * TAGGER_SLOT_BYTES;
-        slot[0] = (unsigned char)(check & 255);
-        slot[1] = (unsigned char)(check >> 8);
+        unsigned char *to = table_add(weights, TAGGER_WEIGHTS_BYTES, t->features[k].hash);
         for (int b = 0; b < N; b++)
-            slot[2 + b] = (unsigned char)(signed char)lrint(fmax(-127, fmin(127, (double)f->sum[b] / t->n_sums / scale)));
+            to[b] = (unsigned char)rounded((double)t->features[k].sum[b] / t->n_sums / scale);
     }
+    for (size_t k = 0; k < kept_fine; k++)
+        *table_add(fine, TAGGER_FINE_BYTES, t->fine[k].hash) = (unsigned char)rounded((double)t->fine[k].sum / scale);
     FILE *out = fopen(path, "wb");
-    bool ok = out && fwrite(&header, sizeof header, 1, out) == 1 &&
-              fwrite(slots, TAGGER_SLOT_BYTES, header.n_upos_slots, out) == header.n_upos_slots;
+    bool ok = out && fwrite(&header, sizeof header, 1, out) == 1 && table_write(weights, TAGGER_WEIGHTS_BYTES, out) &&
+              table_write(t->clusters, TAGGER_CLUSTERS_BYTES, out);
+    for (int k = 0; k < t->n_pairs && ok; k++)
+        ok = fwrite(t->pairs[k].xpos, TAGGER_XPOS_NAME_BYTES, 1, out) == 1;
+    for (int k = 0; k < t->n_pairs && ok; k++)
+        ok = fputc(t->pairs[k].upos, out) != EOF;
+    ok = ok && table_write(fine, TAGGER_FINE_BYTES, out);
     ok = out && fclose(out) == 0 && ok;
-    free(slots);
     if (!ok)
         fprintf(stderr, "train_tagger: %s: cannot be written\n", path);
     else
-        printf("%s: %zu of %zu features\n", path, kept, t->n_features);
+        printf("%s: %zu of %zu features, %d pairs of tags, %zu of %zu weights for them\n", path, kept, t->n_features,
+               t->n_pairs, kept_fine, t->n_fine);
     return ok ? 0 : 1;
 }
 
-static int train(const char *corpus, const char *path, int epochs)
+static int train(const char *corpus, const char *clusters, const char *path, int epochs)
 {
     Error e;
     ConlluFile file;
     Trainer t = {.random = 88172645463325252ull};
-    if (conllu_read(corpus, &file, &e)) {
+    if (conllu_read(corpus, &file, &e) || clusters_read(clusters, &t.clusters, &e)) {
         fprintf(stderr, "train_tagger: %s\n", e.text);
         return 1;
     }
-    t.sentences = sentences_of(&file);
+    t.sentences = sentences_of(&file, t.pairs, &t.n_pairs, true);
     t.n_sentences = file.n_sentences;
+    pairs_prune(&t);
     for (size_t s = 0; s < t.n_sentences; s++)
         t.longest = t.sentences[s].n > t.longest ? t.sentences[s].n : t.longest;
     t.looks = allocate(t.longest, sizeof *t.looks);
@@ -350,40 +562,55 @@ static int train(const char *corpus, const char *path, int epochs)
         printf("epoch %d: %.4f nats a word\n", epoch + 1, loss / (double)file.n_words);
         fflush(stdout);
     }
+    fine_train(&t, epochs);
     return model_write(&t, path);
 }
 
+/* Measures a model: accuracies, share right where the posterior is high, speed, F1 of each tag. */
 static int evaluate(const char *corpus, const char *path)
 {
     Error e;
     ConlluFile file;
     Tagger *tagger;
-    FILE *in = fopen(path, "rb");
-    static unsigned char model[1 << 25];
-    size_t n_bytes = in ? fread(model, 1, sizeof model, in) : 0;
-    if (in)
-        fclose(in);
-    if (conllu_read(corpus, &file, &e) || tagger_open_memory(model, n_bytes, path, &tagger, &e)) {
+    Pair pairs[MAX_PAIRS];
+    int n_pairs = 0;
+    StrBuf model = {0};
+    if (file_read(path, 1 << 25, &model, &e) || conllu_read(corpus, &file, &e) ||
+        tagger_open_memory(model.data, model.len, path, &tagger, &e)) {
         fprintf(stderr, "train_tagger: %s\n", e.text);
         return 1;
     }
-    Sentence *sentences = sentences_of(&file);
-    size_t right = 0, total = 0;
+    Sentence *sentences = sentences_of(&file, pairs, &n_pairs, true);
+    TaggerTag **tags = allocate(file.n_sentences, sizeof *tags);
     clock_t begin = clock();
     for (size_t s = 0; s < file.n_sentences; s++) {
-        TaggerTag *tags = allocate(sentences[s].n, sizeof *tags);
-        if (tagger_tag(tagger, sentences[s].words, sentences[s].n, tags, &e)) {
+        tags[s] = allocate(sentences[s].n, sizeof *tags[s]);
+        if (tagger_tag(tagger, sentences[s].words, sentences[s].n, tags[s], &e)) {
             fprintf(stderr, "train_tagger: %s\n", e.text);
             return 1;
         }
-        for (size_t i = 0; i < sentences[s].n; i++)
-            right += tags[i].upos == sentences[s].tags[i];
-        total += sentences[s].n;
-        free(tags);
     }
     double seconds = (double)(clock() - begin) / CLOCKS_PER_SEC;
-    printf("%s: UPOS %.3f %% of %zu words, %.0f words/s\n", corpus, 100.0 * (double)right / (double)total, total,
-           (double)total / seconds);
+    size_t right[N] = {0}, gold[N] = {0}, given[N] = {0}, n_right = 0, n_fine_right = 0, n_sure = 0, n_sure_right = 0;
+    for (size_t s = 0; s < file.n_sentences; s++)
+        for (size_t i = 0; i < sentences[s].n; i++) {
+            const TaggerTag *tag = &tags[s][i];
+            int truth = sentences[s].tags[i], pair = sentences[s].pairs[i];
+            gold[truth]++;
+            given[tag->upos]++;
+            right[truth] += tag->upos == truth;
+            n_right += tag->upos == truth;
+            n_sure += tag->posterior >= 0.9;
+            n_sure_right += tag->posterior >= 0.9 && tag->upos == truth;
+            n_fine_right += pair >= 0 && !strcmp(tagger_xpos_name(tagger, tag->xpos), pairs[pair].xpos);
+        }
+    double n = (double)file.n_words;
+    printf("%s: UPOS %.2f %%, XPOS %.2f %% of %zu words; of the %.1f %% with posterior >= 0.9, %.2f %% right; %.0f words/s\n",
+           corpus, 100 * (double)n_right / n, 100 * (double)n_fine_right / n, file.n_words, 100 * (double)n_sure / n,
+           100 * (double)n_sure_right / (double)n_sure, n / seconds);
+    for (int b = 0; b < N; b++)
+        printf("%s %.1f%s", tagger_upos_name(b), 200.0 * (double)right[b] / (double)(gold[b] + given[b] + !gold[b]),
+               b + 1 < N ? ", " : "\n");
     return 0;
 }
 
@@ -391,11 +618,11 @@ int main(int argc, char **argv)
 {
     if (argc == 4 && !strcmp(argv[1], "--eval"))
         return evaluate(argv[2], argv[3]);
-    if (argc < 4 || argc > 5) {
-        fprintf(stderr, "usage: train_tagger TRAIN.conllu TEST.conllu OUT.tagger [EPOCHS] | "
+    if (argc < 5 || argc > 6) {
+        fprintf(stderr, "usage: train_tagger TRAIN.conllu TEST.conllu CLUSTERS OUT.tagger [EPOCHS] | "
                         "train_tagger --eval TEST.conllu MODEL.tagger\n");
         return 2;
     }
-    int status = train(argv[1], argv[3], argc == 5 ? atoi(argv[4]) : 4);
-    return status ? status : evaluate(argv[2], argv[3]);
+    int status = train(argv[1], argv[3], argv[4], argc == 6 ? atoi(argv[5]) : 6);
+    return status ? status : evaluate(argv[2], argv[4]);
 }
