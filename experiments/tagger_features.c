@@ -56,8 +56,9 @@ static size_t normalise(TaggerWord word, unsigned char *out)
 
 uint32_t tagger_features_word(TaggerWord word)
 {
-    unsigned char form[MAX_READ + 4];
-    return hash_bytes(form, normalise(word, form));
+    unsigned char form[MAX_READ + 4] = {0};
+    const size_t n = normalise(word, form);
+    return hash_bytes(form, n);
 }
 
 static void look_up_cluster(TaggerTable clusters, TaggerLook *look)

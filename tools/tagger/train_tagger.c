@@ -134,8 +134,8 @@ static Sentence *sentences_of(const ConlluFile *file, Pair *pairs, int *n_pairs,
 /* Leaves out the rare pairs and puts the rest in the order of UPOS. */
 static void pairs_prune(Trainer *t)
 {
-    Pair sorted[MAX_PAIRS];
-    int renamed[MAX_PAIRS], kept = 0;
+    Pair sorted[MAX_PAIRS] = {0};
+    int renamed[MAX_PAIRS] = {0}, kept = 0;
     for (int upos = 0; upos < N; upos++)
         for (int k = 0; k < t->n_pairs; k++) {
             if (t->pairs[k].upos != upos)
