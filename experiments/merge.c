@@ -63,12 +63,12 @@ static int add_shard(MergeInput *m, const char *dir, Error *e)
     StrBuf path = {0};
     const char *slash;
     char *copy = strdup(dir);
-    MergeShard *grown = realloc(m->shards, (m->n + 1) * sizeof *grown);
-    m->shards = grown ? grown : m->shards;
-    if (!copy || !grown) {
+    MergeShard *grown = copy ? realloc(m->shards, (m->n + 1) * sizeof *grown) : NULL;
+    if (!grown) {
         free(copy);
         return out_of_memory(e);
     }
+    m->shards = grown;
     MergeShard *s = &m->shards[m->n++];
     *s = (MergeShard){.dir = copy};
     slash = strrchr(copy, '/');

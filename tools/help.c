@@ -54,27 +54,25 @@ static const Topic topics[] = {
      "  --protocol rows|concat|file|all   how text becomes windows; all: the baseline under each, side by side\n"
      "  --schedule tree|naive naive: the loop everybody writes, for comparison\n"
      "  --shard K/N           the K-th of N parts, for several processes or machines; under mpirun or srun they are\n"
-    "                        taken from the launcher. Then: strata merge FOLDER\n"
-    "  --output_dir results  --tag NAME  --dry_run (estimate and stop)  --force (start over)\n"
+     "                        taken from the launcher. Then: strata merge FOLDER\n"
+     "  --output_dir results  --tag NAME  --dry_run (estimate and stop)  --force (start over)\n"
      "\n"
      "Writes OUTPUT_DIR/EXPERIMENT/MODEL_DATASET_nN/: ppl.json, ppl.csv, ledger.safetensors, rows.jsonl, run.json, figures/.\n"
      "Interrupted, the same command goes on where it was.\n"},
-    {"merge",
-     "strata merge: the finished shards of a sweep become the whole\n"
-     "\n"
-     "  strata sweep ... --shard 1/2 & strata sweep ... --shard 2/2 & wait\n"
-     "  mpirun -n 8 strata sweep ...            (the same; K and N come from the launcher)\n"
-     "  strata merge results/removal/gpt2_wiki-text-2_n1000\n"
-     "\n"
-     "Names the result folder that holds shard_K_of_N, or the shards one by one. Model and data are found again by\n"
-     "what the shards' run.json says. With --numerics stable or exact the ledger is the unsharded one to the bit.\n"
-     "  --model_name NAME   where the model lies here, if elsewhere    --force (start over)\n"},
-    {"status",
-     "strata status: how far the runs below a folder are\n"
-     "\n"
-     "  strata status results            (--json for programs)\n"
-     "\n"
-     "Reads run.json and the ledger's journal only, also of runs on another machine.\n"},
+    {"merge", "strata merge: the finished shards of a sweep become the whole\n"
+              "\n"
+              "  strata sweep ... --shard 1/2 & strata sweep ... --shard 2/2 & wait\n"
+              "  mpirun -n 8 strata sweep ...            (the same; K and N come from the launcher)\n"
+              "  strata merge results/removal/gpt2_wiki-text-2_n1000\n"
+              "\n"
+              "Names the result folder that holds shard_K_of_N, or the shards one by one. Model and data are found again by\n"
+              "what the shards' run.json says. With --numerics stable or exact the ledger is the unsharded one to the bit.\n"
+              "  --model_name NAME   where the model lies here, if elsewhere    --force (start over)\n"},
+    {"status", "strata status: how far the runs below a folder are\n"
+               "\n"
+               "  strata status results            (--json for programs)\n"
+               "\n"
+               "Reads run.json and the ledger's journal only, also of runs on another machine.\n"},
     {"compare",
      "strata compare: results of several models laid over each other\n"
      "\n"
