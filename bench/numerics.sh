@@ -12,7 +12,7 @@ sweep() {
     local numerics=$1
     shift
     build/strata sweep --model_name "$MODEL" --dataset_path "$TEXT" --protocol file --bos no --context "$CONTEXT" --max_samples "$WINDOWS" \
-        --threads "$THREADS" --experiment "$EXPERIMENT" --numerics "$numerics" --output_dir "$out/$numerics" --force --quiet "$@" >/dev/null
+        --threads "$THREADS" --experiment "$EXPERIMENT" --numerics "$numerics" --output_dir "$out/$numerics" --force --quiet "$@" >/dev/null 2>"$out/err"
 }
 for round in $(seq "$ROUNDS"); do
     for numerics in fast stable exact ref64; do

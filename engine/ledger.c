@@ -24,6 +24,7 @@
 
 #include "engine/base/checked.h"
 #include "engine/base/file.h"
+#include "engine/base/sha256.h"
 #include "engine/ledger_layout.h"
 #include "loaders/safetensors.h"
 
@@ -62,6 +63,9 @@ struct Ledger {
     unsigned char *row;  /* one array of one order on the longest block */
     bool finished;       /* ledger.safetensors is there already */
 };
+
+enum { DIGEST_LEN = 64, LEDGER_DIGEST_KEY = 32 };
+static const char no_digest[DIGEST_LEN + 1] = "0000000000000000000000000000000000000000000000000000000000000000";
 
 static int failed(Error *e, const char *path, const char *action)
 {
@@ -229,8 +233,15 @@ static int prepare(Ledger *l, const char *dir, const LedgerShape *shape, Error *
             t->shape[t->n_dims++] = l->n_orders;
         t->shape[t->n_dims++] = l->n_tokens;
     }
-    const char *const metadata[][2] = {{"format", LEDGER_SCHEMA}, {"fingerprint", shape->fingerprint}};
-    int status = safetensors_header(l->entries, LEDGER_N_ARRAYS, metadata, 2, &l->header, &l->total_bytes, e);
+    const char *metadata[2 + LEDGER_N_ARRAYS][2] = {{"format", LEDGER_SCHEMA}, {"fingerprint", shape->fingerprint}};
+    char keys[LEDGER_N_ARRAYS][LEDGER_DIGEST_KEY];
+    for (int a = 0; a < LEDGER_N_ARRAYS; a++) {
+        snprintf(keys[a], sizeof keys[a], LEDGER_DIGEST "%s", ledger_layout[a].name);
+        metadata[2 + a][0] = keys[a];
+        metadata[2 + a][1] = no_digest;
+    }
+    int status = safetensors_header(l->entries, LEDGER_N_ARRAYS, (const char *const(*)[2])metadata, 2 + LEDGER_N_ARRAYS,
+                                    &l->header, &l->total_bytes, e);
     if (status)
         return error_prefix(e, status, "%s", l->file);
     strbuf_printf(&l->stamp, "%s %s\n", LEDGER_SCHEMA, shape->fingerprint);
@@ -276,6 +287,33 @@ static int refuse(const char *path, const char *theirs, const char *ours, Error 
                      theirs);
 }
 
+/* Where the digest of array a stands in a header; its length never changes. A quote inside another value is escaped: no text of a
+ * fingerprint looks like the key. */
+static char *find_digest(char *header, size_t len, int a)
+{
+    char key[LEDGER_DIGEST_KEY + 8];
+    int n = snprintf(key, sizeof key, "\"" LEDGER_DIGEST "%s\":\"", ledger_layout[a].name);
+    char *at = memmem(header, len, key, (size_t)n);
+    return at && (size_t)(header + len - at) > (size_t)n + DIGEST_LEN ? at + n : NULL;
+}
+
+/* Is this the header of this run, whatever digests it holds? A ledger that was killed between its digests and its new name has them. */
+static bool same_header(const Ledger *l, const void *found)
+{
+    char *copy = malloc(l->header.len);
+    if (!copy)
+        return false;
+    memcpy(copy, found, l->header.len);
+    for (int a = 0; a < LEDGER_N_ARRAYS; a++) {
+        char *digest = find_digest(copy, l->header.len, a);
+        if (digest)
+            memcpy(digest, no_digest, DIGEST_LEN);
+    }
+    bool same = memcmp(copy, l->header.data, l->header.len) == 0;
+    free(copy);
+    return same;
+}
+
 /* A finished ledger: *there, or refused when it is of another run or shape. */
 static int check_finished(Ledger *l, const char *fingerprint, bool *there, Error *e)
 {
@@ -288,7 +326,7 @@ static int check_finished(Ledger *l, const char *fingerprint, bool *there, Error
         return status;
     if (strcmp(view.fingerprint, fingerprint) != 0)
         status = refuse(l->file, view.fingerprint, fingerprint, e);
-    else if (view.map_bytes != l->total_bytes || memcmp(view.map, l->header.data, l->header.len) != 0)
+    else if (view.map_bytes != l->total_bytes || !same_header(l, view.map))
         status = error_set(e, STATUS_USAGE, "%s: expected %zu orders of %zu tokens (%s), found %zu orders of %zu tokens (%s)",
                            l->file, l->n_orders, l->n_tokens, dtype_name(l->entries[LEDGER_NLL].dtype), view.n_orders,
                            view.n_tokens, dtype_name(view.nll_dtype));
@@ -368,11 +406,14 @@ static bool same_content(const Ledger *l, const LedgerTokens *tokens)
 {
     enum { CHUNK = 1 << 16 };
     unsigned char chunk[CHUNK];
-    for (int a = -1; a < LEDGER_N_ARRAYS; a++) {
-        if (a >= 0 && ledger_layout[a].per_order)
+    void *header = malloc(l->header.len);
+    bool same = header && read_at(l->fd, header, l->header.len, 0) && same_header(l, header);
+    free(header);
+    for (int a = 0; same && a < LEDGER_N_ARRAYS; a++) {
+        if (ledger_layout[a].per_order)
             continue;
-        const unsigned char *expected = a < 0 ? (const unsigned char *)l->header.data : token_array(tokens, a);
-        size_t bytes = a < 0 ? l->header.len : l->entries[a].size_bytes, offset = a < 0 ? 0 : l->entries[a].offset;
+        const unsigned char *expected = token_array(tokens, a);
+        size_t bytes = l->entries[a].size_bytes, offset = l->entries[a].offset;
         for (size_t at = 0; at < bytes;) {
             size_t n = bytes - at < CHUNK ? bytes - at : CHUNK;
             if (!read_at(l->fd, chunk, n, offset + at) || memcmp(chunk, expected + at, n) != 0)
@@ -380,7 +421,7 @@ static bool same_content(const Ledger *l, const LedgerTokens *tokens)
             at += n;
         }
     }
-    return true;
+    return same;
 }
 
 /* Counts the blocks that the journal names and whose data have the journal's CRC; cuts what follows. text: after the stamp. */
@@ -569,13 +610,46 @@ int ledger_commit(Ledger *l, size_t block, Error *e)
     return status;
 }
 
+/* Digests of what lies on disk, into the header there. */
+static int write_digests(Ledger *l, Error *e)
+{
+    enum { CHUNK = 1 << 16 };
+    unsigned char chunk[CHUNK];
+    char *header = malloc(l->header.len);
+    if (!header)
+        return error_set(e, STATUS_FAILED, "%s: out of memory for its header", l->part);
+    memcpy(header, l->header.data, l->header.len);
+    int status = STATUS_OK;
+    for (int a = 0; !status && a < LEDGER_N_ARRAYS; a++) {
+        Sha256 sha;
+        char hex[DIGEST_LEN + 1];
+        sha256_begin(&sha);
+        for (size_t at = 0, n; !status && at < l->entries[a].size_bytes; at += n) {
+            n = l->entries[a].size_bytes - at < CHUNK ? l->entries[a].size_bytes - at : CHUNK;
+            if (!read_at(l->fd, chunk, n, l->entries[a].offset + at))
+                status = error_set(e, STATUS_FAILED, "%s: cannot read back %zu bytes of %s", l->part, n, ledger_layout[a].name);
+            sha256_update(&sha, chunk, n);
+        }
+        sha256_end(&sha, hex);
+        char *digest = find_digest(header, l->header.len, a);
+        if (digest)
+            memcpy(digest, hex, DIGEST_LEN);
+    }
+    if (!status)
+        status = write_at(l, header, l->header.len, 0, e);
+    free(header);
+    return status;
+}
+
 int ledger_finish(Ledger *l, Error *e)
 {
     int status = STATUS_OK;
     if (l->next_block != l->n_total)
         return error_set(e, STATUS_FAILED, "%s: finished after %zu of %zu blocks", l->part, l->next_block, l->n_total);
     if (!l->finished) {
-        status = sync_data(l, e);
+        status = write_digests(l, e);
+        if (!status)
+            status = sync_data(l, e);
         if (!status && rename(l->part, l->file) != 0)
             status = failed(e, l->part, "rename to " LEDGER_FILE);
         if (!status)

@@ -4,6 +4,7 @@
  *   byte_start, byte_end I64; token_id, row, window, position I32                  [tokens]
  *   nll F32 (F64 under ref64), rank I32, top1 I32, kl F32, word_start_logp F32     [orders, tokens]
  * (in the file the 8-byte columns come first, so that everything is aligned).
+ * Its metadata hold the fingerprint and, for each array, "sha256.NAME" of its bytes (zeros until the ledger is finished).
  * Only predicted tokens are on the token axis. row indexes rows.jsonl (0-based); window counts evaluated windows; position is the token's index in
  * its window (BOS included); byte_start/end index the row's UTF-8 text (of the whole text under concat and file; 0,0 for ids rows).
  *

@@ -10,6 +10,7 @@
 
 #include "engine/base/file.h"
 #include "engine/base/rng.h"
+#include "engine/base/sha256.h"
 #include "engine/ledger.h"
 #include "loaders/tensor_file.h"
 
@@ -562,6 +563,46 @@ static void hostile_ledgers_are_refused(void)
     remove_dir();
 }
 
+/* Each array's digest in the metadata is that of its bytes; and a ledger killed after its digests were written, before it got its
+ * name, goes on to the same bytes. */
+static void metadata_hold_digests(void)
+{
+    static const char *const names[] = {"byte_start", "byte_end", "nll", "kl",     "word_start_logp", "rank",
+                                        "top1",       "token_id", "row", "window", "position"};
+    Error e;
+    StrBuf whole = {0};
+    TensorFile file;
+    new_dir();
+    CHECK(write_ledger("a=1", N_BLOCKS, &e) == STATUS_OK);
+    read_ledger(&whole);
+    char *path = file_join(dir, "ledger.safetensors");
+    CHECK(tensor_file_open(path, &file, &e) == STATUS_OK);
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        const Tensor *t = tensor_file_find(&file, names[i]);
+        Sha256 sha;
+        char hex[65], expected[128];
+        CHECK(t != NULL);
+        sha256_begin(&sha);
+        if (t)
+            sha256_update(&sha, t->data, t->size_bytes);
+        sha256_end(&sha, hex);
+        snprintf(expected, sizeof expected, "\"sha256.%s\":\"%s\"", names[i], hex);
+        CHECK_MSG(memmem(whole.data, whole.len, expected, strlen(expected)) != NULL, "%s", expected);
+    }
+    tensor_file_close(&file);
+    free(path);
+    remove_dir();
+    size_t header = (size_t)(unsigned char)whole.data[0] + 256 * (size_t)(unsigned char)whole.data[1] + 8;
+    new_dir();
+    stop = STOP_NOWHERE;
+    CHECK(write_ledger("a=1", N_BLOCKS - 1, &e) == STATUS_OK);
+    overwrite("ledger.safetensors.part", 0, whole.data, header); /* the digests of the end, early */
+    CHECK_MSG(write_ledger("a=1", N_BLOCKS, &e) == STATUS_OK, "%s", e.text);
+    check_same(&whole);
+    remove_dir();
+    strbuf_free(&whole);
+}
+
 int main(void)
 {
     RUN(a_whole_ledger_reads_back);
@@ -577,5 +618,6 @@ int main(void)
     RUN(a_disk_that_fills_keeps_what_was_done);
     RUN(a_missing_folder_is_one_error);
     RUN(hostile_ledgers_are_refused);
+    RUN(metadata_hold_digests);
     return test_finish();
 }
