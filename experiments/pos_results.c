@@ -308,11 +308,11 @@ static int add_intervals(const PosRun *run, const Sums *s, PosGroup *group, Erro
     size_t n_contrasts = s->n_values * (s->n_orders - 1) * POS_N_MEASURES * 2;
     if (!n_contrasts || !s->n_units)
         return STATUS_OK;
-    size_t *numerator_of = calloc(2 * n_ratios, sizeof *numerator_of), *denominator_of = numerator_of + n_ratios;
+    size_t *numerator_of = calloc(n_ratios, sizeof *numerator_of), *denominator_of = calloc(n_ratios, sizeof *denominator_of);
     StatisticsContrast *contrasts = calloc(n_contrasts, sizeof *contrasts);
     StatisticsInterval *intervals = calloc(n_contrasts, sizeof *intervals);
     int status = STATUS_FAILED;
-    if (!numerator_of || !contrasts || !intervals) {
+    if (!numerator_of || !denominator_of || !contrasts || !intervals) {
         error_set(e, status, "pos: no memory for %zu intervals", n_contrasts);
         goto done;
     }
@@ -341,6 +341,7 @@ static int add_intervals(const PosRun *run, const Sums *s, PosGroup *group, Erro
         take_intervals(s, group, intervals);
 done:
     free(numerator_of);
+    free(denominator_of);
     free(contrasts);
     free(intervals);
     return status;

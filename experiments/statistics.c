@@ -61,16 +61,53 @@ static double quantile_of(double *x, size_t n, double q)
     return low + (at - (double)i) * (high - low);
 }
 
-/* Rows [n_rows, n_units] of the caller, times one tile of counts [n_units, TILE]: out[row * TILE + r], units ascending. */
-static void multiply_row(const double *row, const double *counts, size_t n_units, double *out)
+/* Rows of the caller, [n_units] each, times one tile of counts [n_units, TILE]: out[k][r] = sum over units of counts[u][r] *
+ * rows[k][u], units ascending in every lane. Four rows by four lanes at a time stay in registers. */
+typedef double Lanes __attribute__((vector_size(32)));
+enum { ROWS = 4, LANES = (int)(sizeof(Lanes) / sizeof(double)) };
+
+static void multiply_rows(const double *const rows[ROWS], const double *counts, size_t n_units, double *const out[ROWS])
 {
-    double acc[TILE] = {0};
-    for (size_t u = 0; u < n_units; u++) {
-        const double *c = counts + u * TILE;
-        for (int r = 0; r < TILE; r++)
-            acc[r] += c[r] * row[u];
+    for (size_t r = 0; r < TILE; r += LANES) {
+        Lanes a = {0}, b = {0}, c = {0}, d = {0};
+        for (size_t u = 0; u < n_units; u++) {
+            Lanes n;
+            memcpy(&n, counts + u * TILE + r, sizeof n);
+            a += n * rows[0][u];
+            b += n * rows[1][u];
+            c += n * rows[2][u];
+            d += n * rows[3][u];
+        }
+        memcpy(out[0] + r, &a, sizeof a);
+        memcpy(out[1] + r, &b, sizeof b);
+        memcpy(out[2] + r, &c, sizeof c);
+        memcpy(out[3] + r, &d, sizeof d);
     }
-    memcpy(out, acc, sizeof acc);
+}
+
+/* Rows of a matrix [n_rows, n_units] that are needed (NULL: all), into out [n_rows, TILE]. */
+static void multiply(const double *matrix, size_t n_rows, const unsigned char *needed, const double *counts, size_t n_units,
+                     double *out)
+{
+    const double *rows[ROWS];
+    double *outs[ROWS], spare[TILE];
+    int n = 0;
+    for (size_t k = 0; k < n_rows; k++) {
+        if (needed && !needed[k])
+            continue;
+        rows[n] = matrix + k * n_units;
+        outs[n++] = out + k * TILE;
+        if (n == ROWS) {
+            multiply_rows(rows, counts, n_units, outs);
+            n = 0;
+        }
+    }
+    for (int i = n; n && i < ROWS; i++) {
+        rows[i] = rows[0];
+        outs[i] = spare;
+    }
+    if (n)
+        multiply_rows(rows, counts, n_units, outs);
 }
 
 typedef struct Work {
@@ -131,11 +168,8 @@ static void draw_group(const StatisticsBootstrap *in, Work *w, size_t first, siz
     for (size_t begin = 0; begin < w->n_resamples; begin += TILE) {
         size_t rows = w->n_resamples - begin < TILE ? w->n_resamples - begin : TILE;
         draw_counts(&rng, in->n_units, rows, w->counts);
-        for (size_t d = 0; d < in->n_denominators; d++)
-            multiply_row(in->denominators + d * in->n_units, w->counts, in->n_units, w->denominators + d * TILE);
-        for (size_t k = 0; k < w->n_numerators; k++)
-            if (w->needed_numerator[k])
-                multiply_row(in->numerators + k * in->n_units, w->counts, in->n_units, w->numerators + k * TILE);
+        multiply(in->denominators, in->n_denominators, NULL, w->counts, in->n_units, w->denominators);
+        multiply(in->numerators, w->n_numerators, w->needed_numerator, w->counts, in->n_units, w->numerators);
         for (size_t s = 0; s < in->n_ratios; s++) {
             const double *above = w->numerators + numerator_of(in, s) * TILE;
             const double *below = w->denominators + denominator_of(in, s) * TILE;
