@@ -18,7 +18,8 @@ const char *const pos_position_names[POS_N_POSITIONS] = {"1-10", "11-30", "31-10
 typedef struct Build {
     const PosRun *run;
     PosWords *out;
-    Tagger *tagger; /* NULL with gold tags */
+    Tagger *tagger;                /* NULL with gold tags */
+    int xpos_of[POS_MAX_XPOS + 1]; /* the tagger's fine tag -> its name: it has one for each pair of UPOS and XPOS */
     PosGold gold;
     TaggerWord *forms; /* [capacity]: of the row at hand */
     TaggerTag *tags;
@@ -68,6 +69,9 @@ static int tag_row(Build *b, const AlignRow *row, size_t *n_tags, Error *e)
     }
     if (!status && n > first)
         status = tagger_tag(b->tagger, b->forms + first, n - first, b->tags + first, e);
+    for (size_t i = 0; i < n && !status; i++)
+        if (b->tags[i].xpos >= 0 && b->tags[i].xpos <= POS_MAX_XPOS)
+            b->tags[i].xpos = b->xpos_of[b->tags[i].xpos];
     *n_tags = n;
     return status;
 }
@@ -80,11 +84,11 @@ static int intern_xpos(PosWords *w, ConlluSlice name, int *out, Error *e)
             return STATUS_OK;
         }
     if (w->n_xpos == POS_MAX_XPOS || name.n_bytes > 32)
-        return error_set(e, STATUS_FAILED, "gold tags: XPOS \"%.*s\" is one too many: expected at most %d different ones",
+        return error_set(e, STATUS_FAILED, "tags: XPOS \"%.*s\" is one too many: expected at most %d different ones",
                          (int)(name.n_bytes < 32 ? name.n_bytes : 32), name.bytes, POS_MAX_XPOS);
     w->xpos_names[w->n_xpos] = arena_strndup(&w->arena, name.bytes, name.n_bytes);
     if (!w->xpos_names[w->n_xpos])
-        return error_set(e, STATUS_FAILED, "gold tags: out of memory");
+        return error_set(e, STATUS_FAILED, "tags: out of memory");
     *out = (int)w->n_xpos++;
     return STATUS_OK;
 }
@@ -270,15 +274,14 @@ static int open_tags(Build *b, const char *gold, Error *e)
     int status = tagger_open(&b->tagger, e);
     if (status)
         return status;
-    for (int i = 0; i < POS_MAX_XPOS; i++) { /* names end at the first "_" */
-        w->xpos_names[i] = tagger_xpos_name(b->tagger, i);
-        if (strcmp(w->xpos_names[i], "_") == 0)
+    for (int i = 0; i < POS_MAX_XPOS && !status; i++) { /* names end at the first "_" */
+        const char *name = tagger_xpos_name(b->tagger, i);
+        if (strcmp(name, "_") == 0)
             break;
-        const char *copy = arena_strndup(&w->arena, w->xpos_names[i], strlen(w->xpos_names[i]));
-        if (!copy)
-            return error_set(e, STATUS_FAILED, "pos: out of memory");
-        w->xpos_names[w->n_xpos++] = copy;
+        status = intern_xpos(w, (ConlluSlice){name, strlen(name)}, &b->xpos_of[i], e);
     }
+    if (status)
+        return status;
     snprintf(w->tags, sizeof w->tags, "tagger %.16s", tagger_scores_version());
     return STATUS_OK;
 }

@@ -61,6 +61,7 @@ for figure in pos_heatmap pos_lines pos_bars pos_bars_worst; do
         [ -s "$folder/figures/$figure.$ending" ] && ok || bad "figures/$figure.$ending is not there"
     done
 done
+works 'help' "$STRATA" help pos
 refuses 2 'there are:' $pos --model_name mode
 refuses 2 'there are:' $pos --model_name tools/demo
 refuses 2 '--lang' $pos --model_name model --lang xx
@@ -73,6 +74,9 @@ works 'the slug decides' "$STRATA" $pos --model_name other
 rm -r "$tmp/r/removal/other_wikitext-2-excerpt_n60"
 
 if "$PYTHON" -c 'import numpy' 2>/dev/null; then
+    works 'fine tags' "$STRATA" pos --model_name "$folder" --fine --quiet
+    works 'verify.py on fine tags' "$PYTHON" tools/verify.py "$folder"
+    works 'pos without them' "$STRATA" pos --model_name "$folder" --quiet
     works 'verify.py' "$PYTHON" tools/verify.py "$folder"
     says 'verify.py' 'figures of pos.json agree'
     sed 's/"word_contrast": -*0*\.*[0-9]/&1/' "$folder/pos.json" >"$tmp/changed.json"
