@@ -43,6 +43,7 @@ static const Caption captions[] = {
     {"Dot: differs from the other words (simultaneous 95 % interval over all tags and orders)",
      "点：他の単語と差がある（全品詞・全順序にわたる同時 95 % 区間）"},
     {"Grey: fewer than 100 words or 20 units, not ranked", "灰色：100 語未満または 20 単位未満のため順位付けの対象外"},
+    {"Grey: fewer than 100 words", "灰色：100 語未満"},
     {"Fewer than 20 units: no intervals, and no tag is ranked", "20 単位未満のため区間はなく、品詞の順位付けもしない"},
     {"Bands: pointwise 95 % intervals, paired bootstrap", "帯：対応のあるブートストラップによる各点の 95 % 区間"},
     {"Whiskers: simultaneous 95 % intervals over all tags and orders", "ひげ：全品詞・全順序にわたる同時 95 % 区間"},

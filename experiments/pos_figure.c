@@ -84,6 +84,8 @@ static int by_contrast(const void *a, const void *b)
     const PosValue *v = pos_results_group(sorting, "upos")->values;
     if (v[i].is_ranked != v[j].is_ranked)
         return v[i].is_ranked ? -1 : 1;
+    if ((v[i].n_words >= POS_MIN_WORDS) != (v[j].n_words >= POS_MIN_WORDS))
+        return v[i].n_words >= POS_MIN_WORDS ? -1 : 1;
     return descending(mean_contrast(sorting, i), mean_contrast(sorting, j), i, j);
 }
 
@@ -253,6 +255,7 @@ static int draw_heatmap(const Draw *d, Error *e)
         put_sentence(d, &note, "Grey: fewer than 100 words or 20 units, not ranked");
     } else {
         put_not_ranked(d, &note);
+        put_sentence(d, &note, "Grey: fewer than 100 words");
     }
     put_scores(d, &note);
     strbuf_printf(&stem, "%s/pos_heatmap", d->dir);
