@@ -117,8 +117,10 @@ static int look_into(Search *s, Error *e)
     }
     if (dir)
         closedir(dir);
-    qsort(s->found, s->n_found, s->found ? sizeof *s->found : 1, by_name);
-    qsort(s->others, s->n_others, s->others ? sizeof *s->others : 1, by_name);
+    if (s->n_found)
+        qsort(s->found, s->n_found, sizeof *s->found, by_name);
+    if (s->n_others)
+        qsort(s->others, s->n_others, sizeof *s->others, by_name);
     return status;
 }
 
