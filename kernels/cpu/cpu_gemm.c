@@ -2,8 +2,9 @@
  *
  * Packed weight: panels of C = simd->gemm_cols rows of w (outputs), each panel [K][C], the last one filled up with zeros. A product is
  * cut into blocks of rows and columns of y, which the threads take in turn; a block goes over K in equal stretches of at most
- * K_BLOCK: its rows of x are packed to [K_BLOCK][R] groups of R = simd->gemm_rows (they stay in the second cache), and each
- * panel's stretch (in the first cache) meets all of them in register tiles (simd_gemm.inc).
+ * K_BLOCK: its rows of x are packed to [K_BLOCK][R] groups of R = simd->gemm_rows (a stretch of them stays in the second cache), and
+ * each panel's stretch (in the first cache) meets all of them in register tiles (simd_gemm.inc). The columns of a block are done
+ * COL_BLOCK at a time; x is packed once for all of them where K <= K_KEPT, else once for each.
  *
  * An element of y is a sum over the stretches, in ascending order, of ascending chains; K alone decides it. So the batch, the
  * neighbours in it, and the threads never change its bits. The sums so far stay in memory of the thread's own: y is written
@@ -16,7 +17,16 @@
 #include "kernels/convert.h"
 #include "kernels/cpu/cpu_context.h"
 
-enum { ROW_BLOCK = 144, LEAST_ROWS = 48, COL_BLOCK = 768, K_BLOCK = 400, MAX_TILE = 12 * 32, BLOCKS_A_THREAD = 4 };
+enum {
+    ROW_BLOCK = 144,
+    LEAST_ROWS = 48,
+    COL_BLOCK = 768,
+    TASK_COLS = 6144,
+    K_BLOCK = 400,
+    K_KEPT = 1600,
+    MAX_TILE = 12 * 32,
+    BLOCKS_A_THREAD = 4
+};
 
 typedef struct Gemm {
     OpsContext *c;
@@ -46,7 +56,8 @@ size_t cpu_gemm_scratch_elems(const OpsLimits *l)
 {
     size_t k = l->d_model > l->d_ff ? l->d_model : l->d_ff, attended = l->n_heads * l->head_dim;
     k = k > attended ? k : attended;
-    size_t packing = 32 * k, block = (ROW_BLOCK + 12) * K_BLOCK; /* rows of a panel, widened; a block of x */
+    size_t packing = 32 * k,
+           block = (ROW_BLOCK + 12) * (k < K_BLOCK ? K_BLOCK : least(k, K_KEPT)); /* rows of a panel, widened; a block of x */
     return round_up(packing > block ? packing : block, 16) + PARTIAL_ELEMS;
 }
 
@@ -81,53 +92,69 @@ static void rim_tile(const SimdTable *simd, SimdGemmTile t, size_t rows, size_t 
     }
 }
 
-/* Rows [r0, r1) and columns [n0, n1) of y; n0 is a panel's first. */
-static void gemm_block(const Gemm *g, size_t r0, size_t r1, size_t n0, size_t n1, float *packed)
+static void pack_stretch(const Gemm *g, size_t r0, size_t r1, size_t k0, size_t k, float *to)
 {
-    float *partial = packed + cpu_gemm_scratch_elems(&g->c->config.limits) - PARTIAL_ELEMS;
+    size_t group = g->c->simd->gemm_rows;
+    for (size_t r = r0; r < r1; r += group, to += group * k)
+        g->c->simd->gemm_pack(to, cpu_row(g->x, r) + k0, g->x.ld, least(group, r1 - r), k);
+}
+
+/* Adds one stretch of K to rows [r0, r1) and columns [n0, n1) of the sums so far; the last stretch leads to y. */
+static void add_stretch(const Gemm *g, size_t r0, size_t r1, size_t n0, size_t n1, size_t k0, size_t k, const float *packed,
+                        float *partial)
+{
     const SimdTable *simd = g->c->simd;
     size_t big_k = g->w->cols, group = simd->gemm_rows, panel = simd->gemm_cols;
-    size_t ld = round_up(n1 - n0, panel); /* of partial */
-    size_t n_groups = (r1 - r0 + group - 1) / group;
-    for (size_t k0 = 0; k0 < big_k; k0 += g->k_block) {
-        size_t k = least(g->k_block, big_k - k0);
-        bool is_last = k0 + k == big_k;
+    size_t ld = round_up(n1 - n0, panel), n_groups = (r1 - r0 + group - 1) / group;
+    for (size_t n = n0; n < n1; n += panel) {
+        const float *w = (const float *)g->w->data + n * big_k + k0 * panel;
+        /* While a panel is at work, the next one is on its way into the second cache, a share with each tile. */
+        size_t share = n + panel < n1 ? round_up(k * panel / n_groups + 1, 16) : 0;
+        size_t cols = least(panel, n1 - n);
         for (size_t i = 0; i < n_groups; i++) {
-            size_t r = r0 + i * group;
-            simd->gemm_pack(packed + i * group * k, cpu_row(g->x, r) + k0, g->x.ld, least(group, r1 - r), k);
-        }
-        for (size_t n = n0; n < n1; n += panel) {
-            const float *w = (const float *)g->w->data + n * big_k + k0 * panel;
-            /* While a panel is at work, the next one is on its way into the second cache, a share with each tile. */
-            size_t share = n + panel < n1 ? round_up(k * panel / n_groups + 1, 16) : 0;
-            size_t cols = least(panel, n1 - n);
-            for (size_t i = 0; i < n_groups; i++) {
-                size_t r = r0 + i * group, rows = least(group, r1 - r);
-                SimdGemmTile t = {.x = packed + i * group * k,
-                                  .w = w,
-                                  .k = k,
-                                  .ahead = w + panel * big_k + i * share,
-                                  .n_ahead = share,
-                                  .y = partial + i * group * ld + n - n0,
-                                  .ld_y = ld,
-                                  .scale = 1};
-                if (k0) {
-                    t.from = t.y;
-                    t.ld_from = ld;
-                }
-                if (is_last) {
-                    t.y = cpu_row(g->y, r) + n;
-                    t.ld_y = g->y.ld;
-                    t.scale = g->scale;
-                    t.bias = g->bias ? g->bias + n : NULL;
-                    t.residual = g->adds ? cpu_row(g->residual, r) + n : NULL;
-                    t.ld_residual = g->residual.ld;
-                }
-                if (rows == group && cols == panel)
-                    simd->gemm_tile(&t);
-                else
-                    rim_tile(simd, t, rows, cols);
+            size_t r = r0 + i * group, rows = least(group, r1 - r);
+            SimdGemmTile t = {.x = packed + i * group * k,
+                              .w = w,
+                              .k = k,
+                              .ahead = w + panel * big_k + i * share,
+                              .n_ahead = share,
+                              .y = partial + i * group * ld + n - n0,
+                              .ld_y = ld,
+                              .scale = 1};
+            if (k0) {
+                t.from = t.y;
+                t.ld_from = ld;
             }
+            if (k0 + k == big_k) {
+                t.y = cpu_row(g->y, r) + n;
+                t.ld_y = g->y.ld;
+                t.scale = g->scale;
+                t.bias = g->bias ? g->bias + n : NULL;
+                t.residual = g->adds ? cpu_row(g->residual, r) + n : NULL;
+                t.ld_residual = g->residual.ld;
+            }
+            if (rows == group && cols == panel)
+                simd->gemm_tile(&t);
+            else
+                rim_tile(simd, t, rows, cols);
+        }
+    }
+}
+
+/* Rows [r0, r1) and columns [n0, n1) of y; n0 is a panel's first. memory: the thread's scratch. */
+static void gemm_block(const Gemm *g, size_t r0, size_t r1, size_t n0, size_t n1, float *memory)
+{
+    float *partial = memory + cpu_gemm_scratch_elems(&g->c->config.limits) - PARTIAL_ELEMS;
+    size_t big_k = g->w->cols, height = round_up(r1 - r0, g->c->simd->gemm_rows);
+    bool keep = big_k <= K_KEPT;
+    for (size_t k0 = 0; keep && k0 < big_k; k0 += g->k_block)
+        pack_stretch(g, r0, r1, k0, least(g->k_block, big_k - k0), memory + height * k0);
+    for (size_t n = n0; n < n1; n += COL_BLOCK) {
+        for (size_t k0 = 0; k0 < big_k; k0 += g->k_block) {
+            size_t k = least(g->k_block, big_k - k0);
+            if (!keep)
+                pack_stretch(g, r0, r1, k0, k, memory);
+            add_stretch(g, r0, r1, n, least(n + COL_BLOCK, n1), k0, k, keep ? memory + height * k0 : memory, partial);
         }
     }
 }
@@ -151,7 +178,7 @@ static void gemm_run(OpsContext *c, Gemm *g)
     size_t rows = g->y.rows, n = g->w->rows, k = g->w->cols, threads = (size_t)pool_threads(c->pool);
     if (!rows || !n)
         return;
-    size_t n_rows = (rows + ROW_BLOCK - 1) / ROW_BLOCK, n_cols = (n + COL_BLOCK - 1) / COL_BLOCK;
+    size_t n_rows = (rows + ROW_BLOCK - 1) / ROW_BLOCK, n_cols = (n + TASK_COLS - 1) / TASK_COLS;
     /* More blocks for a balance among threads: shorter ones first, since each column block packs its x anew. */
     size_t wanted = threads > 1 ? BLOCKS_A_THREAD * threads : 1;
     if (n_rows * n_cols < wanted && rows > n_rows * LEAST_ROWS)
