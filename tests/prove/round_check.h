@@ -43,7 +43,7 @@ static inline void round_check(const RoundFunction *f, uint32_t bits, RoundCount
     } else {
         double band = isinf(y) ? 0 : fabs(y) * 0x1p-50;
         low = (float)(y - band);
-        high = (float)(y + band);
+        high = band > 0 ? (float)(y + band) : low; /* -0 + 0 would be +0 */
         if (exact_bits_f32(low) != exact_bits_f32(high)) {
             long double z = f->slow((long double)x), narrow = fabsl(z) * 0x1p-61L;
             counts->close++;
