@@ -15,6 +15,7 @@
 #include "engine/base/progress.h"
 #include "engine/base/rng.h"
 #include "engine/base/sha256.h"
+#include "engine/base/sha256_rounds.h"
 #include "engine/base/strbuf.h"
 #include "engine/base/utf8.h"
 #include "tests/test.h"
@@ -352,6 +353,25 @@ static void test_rng_draws(void)
 
 /* ---------------------------------------------------------------- sha256 */
 
+static void test_sha256_paths_agree(void)
+{
+    if (!sha256_has_instructions())
+        SKIP("this processor has no SHA-256 instructions");
+    unsigned char blocks[64 * 7 + 1];
+    uint32_t state = 12345;
+    for (size_t i = 0; i < sizeof blocks; i++) {
+        state = state * 1664525u + 1013904223u;
+        blocks[i] = (unsigned char)(state >> 24);
+    }
+    uint32_t a[8] = {1, 2, 3, 0x80000000u, 5, 0xffffffffu, 7, 8}, b[8];
+    memcpy(b, a, sizeof a);
+    for (size_t n = 0; n <= 7; n++) { /* unaligned, too */
+        sha256_compress_plain(a, blocks + n % 2, n);
+        sha256_compress_instructions(b, blocks + n % 2, n);
+        CHECK(memcmp(a, b, sizeof a) == 0);
+    }
+}
+
 static void test_sha256(void)
 {
     static const struct {
@@ -561,6 +581,7 @@ int main(void)
     RUN(test_rng_raw);
     RUN(test_rng_draws);
     RUN(test_sha256);
+    RUN(test_sha256_paths_agree);
     RUN(test_pool_partition);
     RUN(test_pool_many_runs);
     RUN(test_pool_idle_costs_nothing);

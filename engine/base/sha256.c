@@ -3,8 +3,10 @@
 
 #include <string.h>
 
+#include "engine/base/sha256_rounds.h"
+
 /* First 32 bits of the fractional parts of the cube roots of the first 64 primes. */
-static const uint32_t K[64] = {
+const uint32_t sha256_constants[64] = {
     0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5, 0xd807aa98, 0x12835b01,
     0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174, 0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc,
     0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da, 0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147,
@@ -19,7 +21,7 @@ static inline uint32_t rotate_right(uint32_t x, int n)
     return x >> n | x << (32 - n);
 }
 
-static void compress(uint32_t state[8], const unsigned char *p, size_t n_blocks)
+void sha256_compress_plain(uint32_t state[8], const unsigned char *p, size_t n_blocks)
 {
     for (; n_blocks > 0; n_blocks--, p += 64) {
         uint32_t w[64];
@@ -34,7 +36,7 @@ static void compress(uint32_t state[8], const unsigned char *p, size_t n_blocks)
         uint32_t e = state[4], f = state[5], g = state[6], h = state[7];
         for (int i = 0; i < 64; i++) {
             uint32_t s1 = rotate_right(e, 6) ^ rotate_right(e, 11) ^ rotate_right(e, 25);
-            uint32_t t1 = h + s1 + ((e & f) ^ (~e & g)) + K[i] + w[i];
+            uint32_t t1 = h + s1 + ((e & f) ^ (~e & g)) + sha256_constants[i] + w[i];
             uint32_t s0 = rotate_right(a, 2) ^ rotate_right(a, 13) ^ rotate_right(a, 22);
             uint32_t t2 = s0 + ((a & b) ^ (a & c) ^ (b & c));
             h = g;
@@ -57,9 +59,18 @@ static void compress(uint32_t state[8], const unsigned char *p, size_t n_blocks)
     }
 }
 
+static void compress(Sha256 *s, const unsigned char *p, size_t n_blocks)
+{
+    if (s->has_instructions)
+        sha256_compress_instructions(s->state, p, n_blocks);
+    else
+        sha256_compress_plain(s->state, p, n_blocks);
+}
+
 void sha256_begin(Sha256 *s)
 {
-    *s = (Sha256){.state = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19}};
+    *s = (Sha256){.has_instructions = sha256_has_instructions(),
+                  .state = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19}};
 }
 
 void sha256_update(Sha256 *s, const void *data, size_t bytes)
@@ -76,9 +87,9 @@ void sha256_update(Sha256 *s, const void *data, size_t bytes)
         bytes -= take;
         if (held + take < 64)
             return;
-        compress(s->state, s->block, 1);
+        compress(s, s->block, 1);
     }
-    compress(s->state, p, bytes / 64);
+    compress(s, p, bytes / 64);
     if (bytes % 64)
         memcpy(s->block, p + bytes / 64 * 64, bytes % 64);
 }

@@ -2,6 +2,7 @@
 #ifndef STRATA_BASE_SHA256_H
 #define STRATA_BASE_SHA256_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -9,6 +10,7 @@ typedef struct Sha256 {
     uint32_t state[8];
     uint64_t n_bytes;
     unsigned char block[64];
+    bool has_instructions; /* the processor does SHA-256 itself (asking it is slow, so once a hash) */
 } Sha256;
 
 void sha256_begin(Sha256 *s);
