@@ -1,8 +1,10 @@
-/* forward.c: the forward pass of a pre-norm decoder over the op table.
+/* forward.c: the forward pass of a decoder over the op table. What differs between models is a trait (loaders/traits.h); where a
+ * trait is absent its step falls away.
  *
- *   attention half:  x + m * O(attention(rope(QKV(norm(x)))))       MLP half:  x + m * MLP(norm(x))
- *   gated MLP: down(act(gate) * up)      plain: down(act(up))       mixture: experts chosen by softmax(router) top-k
- *   m is the residual multiplier (1 for most models).
+ *   attention half:  x + m * norm2(O(attention(rope(clip(qk_norm(QKV(norm(x)) + bias))))))       MLP half:  x + m * norm2(MLP(norm(x)))
+ *   gated MLP: down(act(gate) * up)      plain: down(act(up))       mixture: experts chosen by softmax(router) top-k, and
+ *   sigmoid(gate(x)) * the shared expert. m is the residual multiplier. Which of norm and norm2 a model has is its NormPlace;
+ *   NORM_AFTER: norm2(x + m * f(x)).
  *
  * Rows are tiled so that scratch is bounded and stays near the caches: a tile is a list of pieces, each some consecutive whole
  * windows of one lane, at most max_rows rows together. */
@@ -44,6 +46,13 @@ struct Forward {
     View hidden;   /* [max_rows, F] gemm */
     View router;   /* [max_rows, E] act */
     Routes routes; /* [max_rows, top_k] */
+    View shared;   /* [max_rows, D] act: output of the expert every token takes */
+    View share;    /* [max_rows, 1] act: its gate, data NULL when it has none */
+    View embedded; /* [max_rows, d_embed] resid, and in gemm dtype: embeddings before their projection */
+    View embedded_gemm;
+
+    EmbedWeights embed_weights;
+    void *embed_slot;
 
     RopeTable ropes[TRAITS_MAX_ROPES];      /* for lengths that share one table */
     RopeTable ropes_long[TRAITS_MAX_ROPES]; /* the last length-dependent table used */
@@ -67,15 +76,21 @@ static size_t round64(size_t bytes)
 }
 
 typedef struct ScratchPlan {
-    size_t normed, qkv, attended, branch, branch2, gate_up, hidden, router, route_expert, route_weight, total;
+    size_t normed, qkv, attended, branch, branch2, gate_up, hidden, router, route_expert, route_weight, shared, share, embedded,
+        embedded_gemm, total;
 } ScratchPlan;
 
-static bool has_mlp(const ModelTraits *t, MlpKind kind)
+/* Columns of gate_up: the widest of the layers' MLPs and the shared expert. */
+static size_t gate_up_cols(const ModelTraits *t)
 {
-    for (int l = 0; l < t->n_layers; l++)
-        if (t->layers[l].mlp == kind)
-            return true;
-    return false;
+    size_t dense = traits_has_mlp(t, MLP_GATED) ? 2 * t->d_ff : traits_has_mlp(t, MLP_PLAIN) ? t->d_ff : 0;
+    return dense > 2 * t->d_shared ? dense : 2 * t->d_shared;
+}
+
+static size_t hidden_cols(const ModelTraits *t)
+{
+    size_t dense = traits_has_mlp(t, MLP_GATED) || traits_has_mlp(t, MLP_PLAIN) ? t->d_ff : 0;
+    return dense > t->d_shared ? dense : t->d_shared;
 }
 
 /* Offsets of the views in one allocation. Attention's and the MLP's scratch share the space behind `branch`, except in a parallel
@@ -95,15 +110,19 @@ static ScratchPlan plan_scratch(const ModelTraits *t, const Ops *ops, size_t row
     p.attended = at, at += round64(rows * out_cols * gemm);
     size_t end = at;
     at = shared;
-    if (has_mlp(t, MLP_GATED) || has_mlp(t, MLP_PLAIN)) {
-        p.gate_up = at, at += round64(rows * (has_mlp(t, MLP_GATED) ? 2 : 1) * t->d_ff * act);
-        p.hidden = at, at += round64(rows * t->d_ff * gemm);
-    }
-    if (has_mlp(t, MLP_MOE)) {
+    p.gate_up = at, at += round64(rows * gate_up_cols(t) * act);
+    p.hidden = at, at += round64(rows * hidden_cols(t) * gemm);
+    if (traits_has_mlp(t, MLP_MOE)) {
         p.router = at, at += round64(rows * (size_t)t->route.n_experts * act);
         p.route_expert = at, at += round64(rows * (size_t)t->route.top_k * sizeof(int32_t));
         p.route_weight = at, at += round64(rows * (size_t)t->route.top_k * sizeof(float));
+        p.shared = at, at += t->d_shared ? round64(rows * t->d_model * act) : 0;
+        p.share = at, at += t->shared_gate ? round64(rows * act) : 0;
     }
+    end = at > end ? at : end;
+    at = shared;
+    p.embedded = at, at += round64(rows * t->d_embed * elem_bytes(ops->resid_dtype));
+    p.embedded_gemm = at, at += round64(rows * t->d_embed * gemm);
     p.total = at > end ? at : end;
     return p;
 }
@@ -122,7 +141,7 @@ static size_t rope_table_bytes(const Ops *ops, const RopeTraits *r, size_t posit
 size_t forward_bytes(const Model *m, const Ops *ops, const ForwardSizes *sizes)
 {
     const ModelTraits *t = &m->traits;
-    size_t bytes = plan_scratch(t, ops, sizes->max_rows).total;
+    size_t bytes = plan_scratch(t, ops, sizes->max_rows).total + model_embed_slot_bytes(m, ops);
     size_t widest = 0;
     for (int i = 0; i < t->n_ropes; i++) {
         size_t tables = rope_table_depends_on_length(&t->ropes[i], sizes->max_window) ? 2 : 1;
@@ -190,11 +209,22 @@ int forward_open(const Model *m, const Ops *ops, OpsContext *ctx, const ForwardS
     f->branch2 = dense_view(f->scratch, p.branch2, ops->act_dtype, rows, t->d_model);
     f->qkv = dense_view(f->scratch, p.qkv, ops->act_dtype, rows, (heads + 2 * kv) * dh);
     f->attended = dense_view(f->scratch, p.attended, ops->gemm_dtype, rows, heads * dh);
-    f->gate_up = dense_view(f->scratch, p.gate_up, ops->act_dtype, rows, (has_mlp(t, MLP_GATED) ? 2 : 1) * t->d_ff);
-    f->hidden = dense_view(f->scratch, p.hidden, ops->gemm_dtype, rows, t->d_ff);
+    f->gate_up = dense_view(f->scratch, p.gate_up, ops->act_dtype, rows, gate_up_cols(t));
+    f->hidden = dense_view(f->scratch, p.hidden, ops->gemm_dtype, rows, hidden_cols(t));
     f->router = dense_view(f->scratch, p.router, ops->act_dtype, rows, (size_t)t->route.n_experts);
     f->routes.expert = (int32_t *)(void *)((char *)f->scratch + p.route_expert);
     f->routes.weight = (float *)(void *)((char *)f->scratch + p.route_weight);
+    f->shared = dense_view(f->scratch, p.shared, ops->act_dtype, rows, t->d_model);
+    if (t->shared_gate)
+        f->share = dense_view(f->scratch, p.share, ops->act_dtype, rows, 1);
+    f->embedded = dense_view(f->scratch, p.embedded, ops->resid_dtype, rows, t->d_embed);
+    f->embedded_gemm = dense_view(f->scratch, p.embedded_gemm, ops->gemm_dtype, rows, t->d_embed);
+    if (model_embed_slot_bytes(m, ops)) {
+        if ((status = ops->alloc(ctx, model_embed_slot_bytes(m, ops), &f->embed_slot, e)))
+            goto fail;
+        if ((status = model_prepare_embed(m, ops, ctx, f->embed_slot, &f->embed_weights, e)))
+            goto fail;
+    }
     for (int i = 0; i < t->n_ropes; i++) {
         RopeTable *tables[] = {&f->ropes[i], &f->ropes_long[i]};
         int n_tables = rope_table_depends_on_length(&t->ropes[i], sizes->max_window) ? 2 : 1;
@@ -225,6 +255,8 @@ void forward_close(Forward *f)
     }
     if (f->scratch)
         f->ops->free(f->ctx, f->scratch, f->scratch_bytes);
+    if (f->embed_slot)
+        f->ops->free(f->ctx, f->embed_slot, model_embed_slot_bytes(f->model, f->ops));
     free(f->positions);
     free(f->seqs);
     free(f->segments);
@@ -233,13 +265,28 @@ void forward_close(Forward *f)
     free(f);
 }
 
-void forward_embed(Forward *f, const TokenBlock *block, View out)
+static NormSpec norm_spec(const ModelTraits *t)
+{
+    return (NormSpec){.kind = t->norm_kind, .eps = t->norm_eps, .weight_offset = t->norm_weight_offset, .group = t->d_model};
+}
+
+/* Embeddings of another width than the stream, projected to it tile by tile. */
+static void embed_projected(Forward *f, const TokenBlock *block, const WeightPart *table, View out)
+{
+    for (size_t at = 0, n; at < out.rows; at += n) {
+        n = out.rows - at < f->sizes.max_rows ? out.rows - at : f->sizes.max_rows;
+        View embedded = f->embedded, gemm = f->embedded_gemm;
+        embedded.rows = gemm.rows = n;
+        f->ops->embed(f->ctx, embedded, block->ids + at, table, f->model->traits.embedding_multiplier);
+        f->ops->copy(f->ctx, gemm, embedded);
+        f->ops->linear(f->ctx, view_rows(out, at, n, elem_bytes(f->ops->resid_dtype)), gemm, &f->embed_weights.project_in,
+                       NULL);
+    }
+}
+
+static void add_learned_positions(Forward *f, const TokenBlock *block, View out)
 {
     const ModelTraits *t = &f->model->traits;
-    const Binding *table = &f->model->bindings.role[ROLE_EMBED];
-    f->ops->embed(f->ctx, out, block->ids, &table->parts[0], t->embedding_multiplier);
-    if (!t->learned_positions)
-        return;
     const Binding *learned = &f->model->bindings.role[ROLE_POSITIONS];
     size_t elem = elem_bytes(f->ops->resid_dtype);
     for (size_t w = 0; w < block->n_windows; w++) {
@@ -251,6 +298,22 @@ void forward_embed(Forward *f, const TokenBlock *block, View out)
             f->ops->embed_add(f->ctx, view_rows(out, first + done, some, elem), f->positions, &learned->parts[0]);
             done += some;
         }
+    }
+}
+
+void forward_embed(Forward *f, const TokenBlock *block, View out)
+{
+    const ModelTraits *t = &f->model->traits;
+    const WeightPart *table = &f->model->bindings.role[ROLE_EMBED].parts[0];
+    if (t->d_embed)
+        embed_projected(f, block, table, out);
+    else
+        f->ops->embed(f->ctx, out, block->ids, table, t->embedding_multiplier);
+    if (t->learned_positions)
+        add_learned_positions(f, block, out);
+    if (t->embed_norm) {
+        NormSpec spec = norm_spec(t);
+        f->ops->norm(f->ctx, out, out, &spec, &f->embed_weights.norm, &f->embed_weights.norm_bias);
     }
 }
 
@@ -294,14 +357,19 @@ static View lane_rows(const Forward *f, View v, const Piece *p)
     return view_rows(v, p->first_row, p->n_rows, elem_bytes(f->ops->resid_dtype));
 }
 
+/* f->normed <- what a half layer reads: the norm of the lanes, or, where norms come later, the lanes themselves. */
 static void norm_pieces(Forward *f, const ForwardLane *lanes, const Weight *w, const Weight *b)
 {
     const ModelTraits *t = &f->model->traits;
-    NormSpec spec = {.kind = t->norm_kind, .eps = t->norm_eps, .weight_offset = t->norm_weight_offset, .group = t->d_model};
+    NormSpec spec = norm_spec(t);
+    bool before = t->norm_place == NORM_PRE || t->norm_place == NORM_BOTH;
     for (size_t i = 0; i < f->n_pieces; i++) {
         const Piece *p = &f->pieces[i];
         View out = view_rows(f->normed, p->tile_row, p->n_rows, elem_bytes(f->ops->gemm_dtype));
-        f->ops->norm(f->ctx, out, lane_rows(f, lanes[p->lane].in, p), &spec, w, b);
+        if (before)
+            f->ops->norm(f->ctx, out, lane_rows(f, lanes[p->lane].in, p), &spec, w, b);
+        else
+            f->ops->copy(f->ctx, out, lane_rows(f, lanes[p->lane].in, p));
     }
 }
 
@@ -317,13 +385,33 @@ static void add_pieces(Forward *f, const ForwardLane *lanes, View branch, bool o
     }
 }
 
+/* The end of a half whose output is in `branch`: its norm, and the residual sum when `add` is set. */
+static void finish_branch(Forward *f, const ForwardLane *lanes, View branch, const Weight *norm, const Weight *norm_bias,
+                          bool add)
+{
+    const ModelTraits *t = &f->model->traits;
+    NormSpec spec = norm_spec(t);
+    View x = top(branch, f->tile_rows);
+    if (t->norm_place == NORM_POST || t->norm_place == NORM_BOTH)
+        f->ops->norm(f->ctx, x, x, &spec, norm, norm_bias);
+    if (!add)
+        return;
+    add_pieces(f, lanes, branch, false);
+    for (size_t i = 0; t->norm_place == NORM_AFTER && i < f->n_pieces; i++) {
+        View out = lane_rows(f, lanes[f->pieces[i].lane].out, &f->pieces[i]);
+        f->ops->norm(f->ctx, out, out, &spec, norm, norm_bias);
+    }
+}
+
 /* The last projection of a half: into the lanes with the residual added, fused where pieces are tall, or into `branch`. */
-static void project(Forward *f, const ForwardLane *lanes, View x, const Weight *w, const Weight *bias, View branch, bool add)
+static void project(Forward *f, const ForwardLane *lanes, View x, const Weight *w, const Weight *bias, View branch,
+                    const Weight *norm, const Weight *norm_bias, bool add)
 {
     size_t shortest = SIZE_MAX;
     for (size_t i = 0; i < f->n_pieces; i++)
         shortest = f->pieces[i].n_rows < shortest ? f->pieces[i].n_rows : shortest;
-    if (add && f->ops->linear_add && (shortest >= FUSED_ADD_MIN_ROWS || f->n_pieces == 1)) {
+    bool fuses = add && f->ops->linear_add && f->model->traits.norm_place == NORM_PRE;
+    if (fuses && (shortest >= FUSED_ADD_MIN_ROWS || f->n_pieces == 1)) {
         for (size_t i = 0; i < f->n_pieces; i++) {
             const Piece *p = &f->pieces[i];
             f->ops->linear_add(f->ctx, lane_rows(f, lanes[p->lane].out, p), lane_rows(f, lanes[p->lane].in, p),
@@ -333,8 +421,7 @@ static void project(Forward *f, const ForwardLane *lanes, View x, const Weight *
         return;
     }
     f->ops->linear(f->ctx, top(branch, f->tile_rows), x, w, bias);
-    if (add)
-        add_pieces(f, lanes, branch, false);
+    finish_branch(f, lanes, branch, norm, norm_bias, add);
 }
 
 /* Rotates q and k of the tile. Sequences longer than a dynamically scaled table's range take a table of their own length. */
@@ -348,10 +435,12 @@ static void rotate(Forward *f, int index, View q, View k)
         size_t first = f->seqs[s].q_row, n = f->seqs[s].n_q, end = s + 1;
         if (rope_table_depends_on_length(r, n)) {
             table = &f->ropes_long[index];
-            if (table->seq_len != n) {
+            /* longrope has one table for all the lengths beyond, dynamic scaling one for each */
+            size_t len = r->kind == ROPE_LONGROPE ? f->sizes.max_window : n;
+            if (table->seq_len != len) {
                 Error e; /* memory is there since open; an upload's failure surfaces at sync */
-                (void)fill_rope(f, index, table, n, n, &e);
-                table->seq_len = n;
+                (void)fill_rope(f, index, table, len, len, &e);
+                table->seq_len = len;
             }
         } else {
             while (end < f->n_seqs && !rope_table_depends_on_length(r, f->seqs[end].n_q))
@@ -366,6 +455,16 @@ static void rotate(Forward *f, int index, View q, View k)
     }
 }
 
+static void norm_queries_keys(Forward *f, const LayerWeights *w, View q, View k)
+{
+    const ModelTraits *t = &f->model->traits;
+    NormSpec spec = {.kind = t->qk_norm_kind, .eps = t->qk_norm_eps, .weight_offset = t->norm_weight_offset};
+    spec.group = t->qk_norm == QK_NORM_HEAD ? (size_t)t->head_dim : q.cols;
+    f->ops->norm(f->ctx, q, q, &spec, &w->role[ROLE_Q_NORM], &w->role[ROLE_Q_NORM_BIAS]);
+    spec.group = t->qk_norm == QK_NORM_HEAD ? (size_t)t->head_dim : k.cols;
+    f->ops->norm(f->ctx, k, k, &spec, &w->role[ROLE_K_NORM], &w->role[ROLE_K_NORM_BIAS]);
+}
+
 /* From the tile's `normed` to attention's output before O, in f->attended. */
 static void attend(Forward *f, int layer, const LayerWeights *w)
 {
@@ -377,6 +476,10 @@ static void attend(Forward *f, int layer, const LayerWeights *w)
     f->ops->linear(f->ctx, qkv, top(f->normed, f->tile_rows), &w->role[ROLE_QKV], &w->role[ROLE_QKV_BIAS]);
     View q = view_cols(qkv, 0, q_cols, elem), k = view_cols(qkv, q_cols, kv_cols, elem);
     View v = view_cols(qkv, q_cols + kv_cols, kv_cols, elem);
+    if (t->qk_norm != QK_NORM_NONE)
+        norm_queries_keys(f, w, q, k);
+    if (t->qkv_clip > 0)
+        f->ops->clip(f->ctx, qkv, t->qkv_clip);
     if (lt->rope >= 0)
         rotate(f, lt->rope, q, k);
     AttnSpec spec = {.n_heads = t->n_heads,
@@ -384,47 +487,77 @@ static void attend(Forward *f, int layer, const LayerWeights *w)
                      .head_dim = t->head_dim,
                      .scale = t->attn_scale,
                      .softcap = t->attn_softcap,
-                     .window = lt->window};
+                     .window = lt->window,
+                     .alibi_slopes = t->alibi_slopes,
+                     .alibi_bf16 = t->alibi_bf16};
     f->ops->attention(f->ctx, top(f->attended, f->tile_rows), q, k, v, f->seqs, f->n_seqs, &spec);
 }
 
 static void attention_half(Forward *f, int layer, const LayerWeights *w, const ForwardLane *lanes, View branch, bool add)
 {
     attend(f, layer, w);
-    project(f, lanes, top(f->attended, f->tile_rows), &w->role[ROLE_O], &w->role[ROLE_O_BIAS], branch, add);
+    project(f, lanes, top(f->attended, f->tile_rows), &w->role[ROLE_O], &w->role[ROLE_O_BIAS], branch,
+            &w->role[ROLE_ATTN_POST_NORM], &w->role[ROLE_ATTN_POST_NORM_BIAS], add);
+}
+
+/* hidden <- act(gate) * up of a gated MLP of width n. */
+static View gated_hidden(Forward *f, const Weight *w, const Weight *bias, size_t n)
+{
+    size_t elem = elem_bytes(f->ops->act_dtype);
+    View gate_up = top(f->gate_up, f->tile_rows), hidden = top(f->hidden, f->tile_rows);
+    gate_up.cols = gate_up.ld = 2 * n;
+    hidden.cols = hidden.ld = n;
+    f->ops->linear(f->ctx, gate_up, top(f->normed, f->tile_rows), w, bias);
+    f->ops->glu(f->ctx, hidden, view_cols(gate_up, 0, n, elem), view_cols(gate_up, n, n, elem), f->model->traits.activation);
+    return hidden;
+}
+
+/* branch <- the mixture of the tile's `normed`. */
+static void mixture(Forward *f, const LayerWeights *w, View branch)
+{
+    const ModelTraits *t = &f->model->traits;
+    size_t rows = f->tile_rows;
+    View normed = top(f->normed, rows), out = top(branch, rows), shared = top(f->shared, rows), share = f->share;
+    f->ops->linear(f->ctx, top(f->router, rows), normed, &w->role[ROLE_ROUTER], NULL);
+    f->ops->route(f->ctx, f->routes, top(f->router, rows), &t->route);
+    f->ops->moe(f->ctx, out, normed, f->routes, w->experts, &t->route, t->activation);
+    if (!t->d_shared)
+        return;
+    View hidden = gated_hidden(f, &w->role[ROLE_SHARED_GATE_UP], NULL, t->d_shared);
+    f->ops->linear(f->ctx, shared, hidden, &w->role[ROLE_SHARED_DOWN], NULL);
+    share.rows = rows;
+    if (t->shared_gate)
+        f->ops->linear(f->ctx, share, normed, &w->role[ROLE_SHARED_GATE], NULL);
+    f->ops->add_gated(f->ctx, out, out, shared, share);
 }
 
 static void mlp_half(Forward *f, int layer, const LayerWeights *w, const ForwardLane *lanes, View branch, bool add)
 {
     const ModelTraits *t = &f->model->traits;
-    size_t rows = f->tile_rows, elem = elem_bytes(f->ops->act_dtype);
-    View normed = top(f->normed, rows), gate_up = top(f->gate_up, rows), hidden = top(f->hidden, rows);
+    const Weight *norm = &w->role[ROLE_MLP_POST_NORM], *norm_bias = &w->role[ROLE_MLP_POST_NORM_BIAS];
+    View hidden = {0}, up = top(f->gate_up, f->tile_rows);
     switch (t->layers[layer].mlp) {
     case MLP_GATED:
-        f->ops->linear(f->ctx, gate_up, normed, &w->role[ROLE_GATE_UP], &w->role[ROLE_GATE_UP_BIAS]);
-        f->ops->glu(f->ctx, hidden, view_cols(gate_up, 0, t->d_ff, elem), view_cols(gate_up, t->d_ff, t->d_ff, elem),
-                    t->activation);
+        hidden = gated_hidden(f, &w->role[ROLE_GATE_UP], &w->role[ROLE_GATE_UP_BIAS], t->d_ff);
         break;
     case MLP_PLAIN:
-        gate_up = view_cols(gate_up, 0, t->d_ff, elem);
-        f->ops->linear(f->ctx, gate_up, normed, &w->role[ROLE_GATE_UP], &w->role[ROLE_GATE_UP_BIAS]);
-        f->ops->act(f->ctx, hidden, gate_up, t->activation);
+        hidden = top(f->hidden, f->tile_rows);
+        up.cols = up.ld = hidden.cols = hidden.ld = t->d_ff;
+        f->ops->linear(f->ctx, up, top(f->normed, f->tile_rows), &w->role[ROLE_GATE_UP], &w->role[ROLE_GATE_UP_BIAS]);
+        f->ops->act(f->ctx, hidden, up, t->activation);
         break;
     case MLP_MOE:
-        f->ops->linear(f->ctx, top(f->router, rows), normed, &w->role[ROLE_ROUTER], NULL);
-        f->ops->route(f->ctx, f->routes, top(f->router, rows), &t->route);
-        f->ops->moe(f->ctx, top(branch, rows), normed, f->routes, w->experts, &t->route, t->activation);
-        if (add)
-            add_pieces(f, lanes, branch, false);
+        mixture(f, w, branch);
+        finish_branch(f, lanes, branch, norm, norm_bias, add);
         return;
     }
-    project(f, lanes, hidden, &w->role[ROLE_DOWN], &w->role[ROLE_DOWN_BIAS], branch, add);
+    project(f, lanes, hidden, &w->role[ROLE_DOWN], &w->role[ROLE_DOWN_BIAS], branch, norm, norm_bias, add);
 }
 
 static void whole_layer(Forward *f, int layer, const LayerWeights *w, const ForwardLane *lanes)
 {
     attention_half(f, layer, w, lanes, f->branch, false);
-    if (w->role[ROLE_MLP_NORM].kind != WEIGHT_NONE)
+    if (!f->model->traits.one_norm)
         norm_pieces(f, lanes, &w->role[ROLE_MLP_NORM], &w->role[ROLE_MLP_NORM_BIAS]);
     mlp_half(f, layer, w, lanes, f->branch2, false);
     add_pieces(f, lanes, f->branch, false);
@@ -434,8 +567,7 @@ static void whole_layer(Forward *f, int layer, const LayerWeights *w, const Forw
 void forward_batch(Forward *f, StepKind kind, int layer, const LayerWeights *w, const TokenBlock *block,
                    const ForwardLane *lanes, size_t n_lanes)
 {
-    bool mlp_only =
-        kind == STEP_MLP && w->role[ROLE_MLP_NORM].kind != WEIGHT_NONE; /* a parallel layer may have one norm only */
+    bool mlp_only = kind == STEP_MLP && !f->model->traits.one_norm;
     const Weight *norm = &w->role[mlp_only ? ROLE_MLP_NORM : ROLE_ATTN_NORM];
     const Weight *norm_bias = &w->role[mlp_only ? ROLE_MLP_NORM_BIAS : ROLE_ATTN_NORM_BIAS];
     size_t lane = 0, window = 0;
@@ -454,6 +586,18 @@ void forward_batch(Forward *f, StepKind kind, int layer, const LayerWeights *w, 
 void forward_final_norm(Forward *f, const HeadWeights *w, View x, View out)
 {
     const ModelTraits *t = &f->model->traits;
-    NormSpec spec = {.kind = t->norm_kind, .eps = t->norm_eps, .weight_offset = t->norm_weight_offset, .group = t->d_model};
-    f->ops->norm(f->ctx, out, x, &spec, &w->final_norm, &w->final_norm_bias);
+    NormSpec spec = norm_spec(t);
+    if (t->final_norm)
+        f->ops->norm(f->ctx, out, x, &spec, &w->final_norm, &w->final_norm_bias);
+    else
+        f->ops->copy(f->ctx, out, x);
+}
+
+View forward_project_out(Forward *f, const HeadWeights *w, View normed, View projected)
+{
+    if (!f->model->traits.d_embed)
+        return normed;
+    projected.rows = normed.rows;
+    f->ops->linear(f->ctx, projected, normed, &w->project_out, NULL);
+    return projected;
 }

@@ -44,7 +44,10 @@ void forward_embed(Forward *f, const TokenBlock *block, View out);
 void forward_batch(Forward *f, StepKind kind, int layer, const LayerWeights *w, const TokenBlock *block,
                    const ForwardLane *lanes, size_t n_lanes);
 
-/* out [n, D] = final norm of rows x, gemm dtype. */
+/* out [n, D] = final norm of rows x (a copy where the model has none), gemm dtype. */
 void forward_final_norm(Forward *f, const HeadWeights *w, View x, View out);
+
+/* What the head multiplies: the rows of `normed`, or their projection in `projected` [>= n, d_embed] where the model has one. */
+View forward_project_out(Forward *f, const HeadWeights *w, View normed, View projected);
 
 #endif

@@ -13,9 +13,6 @@
 static int check_traits(const Model *m, Error *e)
 {
     const ModelTraits *t = &m->traits;
-    if (t->norm_place != NORM_PRE)
-        return error_set(e, STATUS_FAILED, "%s: norm placement %d is not supported: expected pre-norm", m->path,
-                         (int)t->norm_place);
     if (t->n_layers < 1 || !t->layers || t->n_heads < 1 || t->n_kv_heads < 1 || t->n_heads % t->n_kv_heads != 0)
         return error_set(e, STATUS_FAILED, "%s: %d layers, %d heads and %d key/value heads do not make a model", m->path,
                          t->n_layers, t->n_heads, t->n_kv_heads);
@@ -116,7 +113,7 @@ size_t model_layer_slot_bytes(const Model *m, const Ops *ops, int layer)
     return most;
 }
 
-static const Role head_roles[] = {ROLE_FINAL_NORM, ROLE_FINAL_NORM_BIAS, ROLE_HEAD, ROLE_HEAD_BIAS};
+static const Role head_roles[] = {ROLE_FINAL_NORM, ROLE_FINAL_NORM_BIAS, ROLE_PROJECT_OUT, ROLE_HEAD, ROLE_HEAD_BIAS};
 enum { N_HEAD_ROLES = sizeof head_roles / sizeof head_roles[0] };
 
 size_t model_head_slot_bytes(const Model *m, const Ops *ops)
@@ -280,10 +277,33 @@ int model_prepare_layer(const Model *m, const Ops *ops, OpsContext *ctx, int lay
 
 int model_prepare_head(const Model *m, const Ops *ops, OpsContext *ctx, void *slot, HeadWeights *out, Error *e)
 {
-    Weight *weights[] = {&out->final_norm, &out->final_norm_bias, &out->head, &out->head_bias};
+    Weight *weights[] = {&out->final_norm, &out->final_norm_bias, &out->project_out, &out->head, &out->head_bias};
     char *at = slot;
     for (int i = 0; i < N_HEAD_ROLES; i++) {
         int status = prepare(m, ops, ctx, -1, head_roles[i], &m->bindings.role[head_roles[i]], &at, weights[i], e);
+        if (status)
+            return status;
+    }
+    return STATUS_OK;
+}
+
+static const Role embed_roles[] = {ROLE_PROJECT_IN, ROLE_EMBED_NORM, ROLE_EMBED_NORM_BIAS};
+enum { N_EMBED_ROLES = sizeof embed_roles / sizeof embed_roles[0] };
+
+size_t model_embed_slot_bytes(const Model *m, const Ops *ops)
+{
+    size_t bytes = 0;
+    for (int i = 0; i < N_EMBED_ROLES; i++)
+        bytes += binding_slot_bytes(ops, embed_roles[i], &m->bindings.role[embed_roles[i]]);
+    return bytes;
+}
+
+int model_prepare_embed(const Model *m, const Ops *ops, OpsContext *ctx, void *slot, EmbedWeights *out, Error *e)
+{
+    Weight *weights[] = {&out->project_in, &out->norm, &out->norm_bias};
+    char *at = slot;
+    for (int i = 0; i < N_EMBED_ROLES; i++) {
+        int status = prepare(m, ops, ctx, -1, embed_roles[i], &m->bindings.role[embed_roles[i]], &at, weights[i], e);
         if (status)
             return status;
     }
@@ -316,25 +336,25 @@ double model_flops_scores(const Model *m, int layer, size_t window_tokens)
 double model_flops_mlp(const Model *m, int layer)
 {
     const LayerBindings *b = &m->bindings.layers[layer];
-    double elems = binding_elems(&b->role[ROLE_GATE_UP]) + binding_elems(&b->role[ROLE_DOWN]);
+    double elems = binding_elems(&b->role[ROLE_GATE_UP]) + binding_elems(&b->role[ROLE_DOWN]) +
+                   binding_elems(&b->role[ROLE_SHARED_GATE_UP]) + binding_elems(&b->role[ROLE_SHARED_DOWN]) +
+                   binding_elems(&b->role[ROLE_SHARED_GATE]);
     if (n_experts(m, layer))
-        elems = binding_elems(&b->role[ROLE_ROUTER]) +
-                m->traits.route.top_k * (binding_elems(&b->expert_gate_up[0]) + binding_elems(&b->expert_down[0]));
+        elems += binding_elems(&b->role[ROLE_ROUTER]) +
+                 m->traits.route.top_k * (binding_elems(&b->expert_gate_up[0]) + binding_elems(&b->expert_down[0]));
     return 2 * elems;
 }
 
 double model_flops_head(const Model *m)
 {
-    return 2 * binding_elems(&m->bindings.role[ROLE_HEAD]);
+    return 2 * (binding_elems(&m->bindings.role[ROLE_HEAD]) + binding_elems(&m->bindings.role[ROLE_PROJECT_OUT]));
 }
 
 size_t model_parameters(const Model *m)
 {
-    double n = binding_elems(&m->bindings.role[ROLE_EMBED]) + binding_elems(&m->bindings.role[ROLE_POSITIONS]) +
-               binding_elems(&m->bindings.role[ROLE_FINAL_NORM]) + binding_elems(&m->bindings.role[ROLE_FINAL_NORM_BIAS]) +
-               binding_elems(&m->bindings.role[ROLE_HEAD_BIAS]);
-    if (!m->traits.tied_embeddings)
-        n += binding_elems(&m->bindings.role[ROLE_HEAD]);
+    double n = 0;
+    for (int r = ROLE_LAYER_COUNT; r < ROLE_COUNT; r++)
+        n += r == ROLE_HEAD && m->traits.tied_embeddings ? 0 : binding_elems(&m->bindings.role[r]);
     for (int l = 0; l < m->traits.n_layers; l++) {
         const LayerBindings *b = &m->bindings.layers[l];
         for (int r = 0; r < ROLE_LAYER_COUNT; r++)

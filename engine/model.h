@@ -30,12 +30,18 @@ typedef struct LayerWeights {
 
 /* The once-per-model weights the head needs. */
 typedef struct HeadWeights {
-    Weight final_norm, final_norm_bias, head, head_bias;
+    Weight final_norm, final_norm_bias, project_out, head, head_bias;
 } HeadWeights;
+
+/* What the embedding needs beside its table, where a model has it. */
+typedef struct EmbedWeights {
+    Weight project_in, norm, norm_bias;
+} EmbedWeights;
 
 /* Bytes of slot memory, for one layer (layer -1: the largest of all layers) and for the head. */
 size_t model_layer_slot_bytes(const Model *m, const Ops *ops, int layer);
 size_t model_head_slot_bytes(const Model *m, const Ops *ops);
+size_t model_embed_slot_bytes(const Model *m, const Ops *ops);
 /* The most bytes of mapped file pages that preparing any one weight makes resident at a time. */
 size_t model_transient_bytes(const Model *m);
 /* Bytes of weights in the file: of one layer, and of everything. */
@@ -46,6 +52,7 @@ size_t model_file_bytes(const Model *m);
  * role and element. */
 int model_prepare_layer(const Model *m, const Ops *ops, OpsContext *ctx, int layer, void *slot, LayerWeights *out, Error *e);
 int model_prepare_head(const Model *m, const Ops *ops, OpsContext *ctx, void *slot, HeadWeights *out, Error *e);
+int model_prepare_embed(const Model *m, const Ops *ops, OpsContext *ctx, void *slot, EmbedWeights *out, Error *e);
 
 /* Asks the system to read a layer's dense weights ahead of their use. */
 void model_prefetch_layer(const Model *m, int layer);

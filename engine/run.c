@@ -55,7 +55,7 @@ struct Run {
     View *members;      /* [most members of a group] */
     void *head_memory;  /* head_x, logits, logits of the first order */
     size_t head_bytes;
-    View head_x, logits, first_logits;
+    View head_x, projected, logits, first_logits;
     HeadArrays *results; /* [n_orders], into one allocation */
     double *result_memory;
     int32_t *predict_row, *targets; /* [block_rows]: block row that predicts, and the id it predicts */
@@ -171,9 +171,10 @@ static int open_head(Run *r, Error *e)
     int status = ops->alloc(r->ctx, model_head_slot_bytes(r->session->model, ops), &r->head_slot, e);
     if (status)
         return status;
-    size_t rows = r->sizes.head_rows, x_bytes = rows * t->d_model * dtype_block_bytes(ops->gemm_dtype);
+    size_t rows = r->sizes.head_rows, elem = dtype_block_bytes(ops->gemm_dtype);
+    size_t x_bytes = rows * t->d_model * elem, projected_bytes = rows * t->d_embed * elem;
     size_t logit_bytes = rows * t->vocab * dtype_block_bytes(ops->logit_dtype), n_logits = r->request.n_orders > 1 ? 2 : 1;
-    r->head_bytes = x_bytes + n_logits * logit_bytes;
+    r->head_bytes = x_bytes + projected_bytes + n_logits * logit_bytes;
     if ((status = ops->alloc(r->ctx, r->head_bytes, &r->head_memory, e)))
         return status;
     char *at = r->head_memory;
@@ -182,6 +183,9 @@ static int open_head(Run *r, Error *e)
     r->logits.data = at + (n_logits - 1) * logit_bytes;
     r->head_x = (View){
         .data = at + n_logits * logit_bytes, .dtype = ops->gemm_dtype, .rows = rows, .cols = t->d_model, .ld = t->d_model};
+    r->projected = r->head_x;
+    r->projected.data = (char *)r->head_x.data + x_bytes;
+    r->projected.cols = r->projected.ld = t->d_embed;
     return STATUS_OK;
 }
 
@@ -417,7 +421,7 @@ static void head_tile(Run *r, size_t order, View residual, size_t from, size_t n
     View logits = order ? r->logits : r->first_logits, first_logits = r->first_logits, x = r->head_x;
     logits.rows = first_logits.rows = x.rows = n;
     gather_final(r, residual, from, n);
-    HeadArgs args = {.x = x,
+    HeadArgs args = {.x = forward_project_out(r->forward, &r->head_weights, x, r->projected),
                      .w = &r->head_weights.head,
                      .bias = &r->head_weights.head_bias,
                      .logit_scale = t->logit_scale,
@@ -566,7 +570,7 @@ int run_logits(Run *r, const double *residual, size_t n_rows, double *logits, Er
         HeadArrays *out = &r->results[0];
         for (size_t i = 0; i < n; i++)
             r->targets[i] = -1;
-        HeadArgs args = {.x = normed,
+        HeadArgs args = {.x = forward_project_out(r->forward, &r->head_weights, normed, r->projected),
                          .w = &r->head_weights.head,
                          .bias = &r->head_weights.head_bias,
                          .logit_scale = t->logit_scale,

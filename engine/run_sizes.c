@@ -16,6 +16,16 @@ enum {
     HEAD_ROWS_LEAST = 16,
 };
 
+static size_t least(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+static size_t most(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
 /* Of an op table's sizes: what OpsConfig.limits says of this run. */
 OpsLimits run_limits(const Model *m, const RunRequest *q, const RunSizes *z)
 {
@@ -23,8 +33,8 @@ OpsLimits run_limits(const Model *m, const RunRequest *q, const RunSizes *z)
     return (OpsLimits){.max_rows = z->tile_rows > z->head_rows ? z->tile_rows : z->head_rows,
                        .max_head_rows = z->head_rows,
                        .max_seq = q->longest_window,
-                       .d_model = t->d_model,
-                       .d_ff = t->d_ff,
+                       .d_model = most(t->d_model, traits_embed_width(t)),
+                       .d_ff = traits_widest_mlp(t),
                        .n_heads = (size_t)t->n_heads,
                        .n_kv_heads = (size_t)t->n_kv_heads,
                        .head_dim = (size_t)t->head_dim,
@@ -58,7 +68,7 @@ static size_t total_bytes(const Session *s, const RunRequest *q, const RunSizes 
     if (!q->no_head) {
         size_t logits = z->head_rows * m->traits.vocab * dtype_block_bytes(s->ops->logit_dtype);
         bytes += model_head_slot_bytes(m, s->ops) + (q->n_orders > 1 ? 2 : 1) * logits;
-        bytes += z->head_rows * m->traits.d_model * dtype_block_bytes(s->ops->gemm_dtype);
+        bytes += z->head_rows * (m->traits.d_model + m->traits.d_embed) * dtype_block_bytes(s->ops->gemm_dtype);
     }
     return bytes;
 }
@@ -96,16 +106,6 @@ static int count_buffers(const Session *s, const RunRequest *q, size_t n_groups,
         plan_free(&plan);
     }
     return STATUS_OK;
-}
-
-static size_t least(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
-static size_t most(size_t a, size_t b)
-{
-    return a > b ? a : b;
 }
 
 static bool fits(const Session *s, const RunRequest *q, RunSizes *z)

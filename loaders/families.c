@@ -11,7 +11,10 @@
 #include "loaders/family.h"
 
 /* Adding a family: its file, its declaration in family.h, its line here. */
-static const Family *const families[] = {&family_llama, &family_mistral, &family_mixtral, &family_gpt2};
+static const Family *const families[] = {
+    &family_llama,     &family_mistral, &family_mixtral, &family_gpt2,   &family_qwen2, &family_qwen3, &family_qwen2_moe,
+    &family_qwen3_moe, &family_gemma,   &family_gemma2,  &family_gemma3, &family_phi,   &family_phi3,
+};
 static const Family *const gguf_families[] = {&family_gguf_llama};
 
 enum { N_FAMILIES = sizeof families / sizeof *families, N_GGUF_FAMILIES = sizeof gguf_families / sizeof *gguf_families };
@@ -48,6 +51,8 @@ bool family_fill_layers(ModelTraits *t, LayerTraits layer)
 void family_begin_traits(ModelTraits *t, const char *model_type)
 {
     *t = (ModelTraits){.norm_place = NORM_PRE,
+                       .norm_weight = true,
+                       .final_norm = true,
                        .residual = RESIDUAL_SEQUENTIAL,
                        .residual_multiplier = 1,
                        .embedding_multiplier = 1,
@@ -60,7 +65,7 @@ void family_begin_traits(ModelTraits *t, const char *model_type)
 
 /* -- names -- */
 
-/* Writes a rule's name for a layer and an expert; false when it does not fit. */
+/* Writes a rule's name for a layer and an expert, or head; false when it does not fit. */
 static bool write_name(const char *pattern, const char *prefix, int layer, int expert, char out[MAX_TENSOR_NAME])
 {
     size_t n = 0;
@@ -72,7 +77,7 @@ static bool write_name(const char *pattern, const char *prefix, int layer, int e
     for (const char *p = pattern; *p;) {
         if (n + 16 >= MAX_TENSOR_NAME)
             return false;
-        if (strncmp(p, "{l}", 3) == 0 || strncmp(p, "{x}", 3) == 0) {
+        if (strncmp(p, "{l}", 3) == 0 || strncmp(p, "{x}", 3) == 0 || strncmp(p, "{h}", 3) == 0) {
             n += (size_t)snprintf(out + n, MAX_TENSOR_NAME - n, "%d", p[1] == 'l' ? layer : expert);
             p += 3;
         } else {
@@ -89,15 +94,17 @@ static const Tensor *find(const TensorFile *f, const char *pattern, const char *
     return write_name(pattern, prefix, layer, expert, name) ? tensor_file_find(f, name) : NULL;
 }
 
-/* The layout and prefix whose probe is in the file; the first of each when none is. */
-static const TensorLayout *choose_layout(const Family *family, const TensorFile *f, const char **prefix)
+/* The layout and prefix whose probe is in the file, in whichever layer; the first of each when none is. */
+static const TensorLayout *choose_layout(const Family *family, const TensorFile *f, int n_layers, const char **prefix)
 {
     for (size_t i = 0; i < family->n_layouts; i++) {
         const char *const prefixes[] = {family->prefix, ""};
         for (int p = 0; p < 2; p++) {
-            if (find(f, family->layouts[i].probe, prefixes[p], 0, 0)) {
-                *prefix = prefixes[p];
-                return &family->layouts[i];
+            for (int l = 0; l < n_layers && (size_t)l < f->n_tensors; l++) {
+                if (find(f, family->layouts[i].probe, prefixes[p], l, 0)) {
+                    *prefix = prefixes[p];
+                    return &family->layouts[i];
+                }
             }
         }
     }
@@ -119,7 +126,7 @@ static const TensorRule *rule_of(const TensorLayout *layout, Role role)
 static void resolve_tie(const Family *family, const TensorFile *f, ModelTraits *t)
 {
     const char *prefix;
-    const TensorLayout *layout = choose_layout(family, f, &prefix);
+    const TensorLayout *layout = choose_layout(family, f, t->n_layers, &prefix);
     const TensorRule *embed_rule = rule_of(layout, ROLE_EMBED), *head_rule = rule_of(layout, ROLE_HEAD);
     if (!t->tied_embeddings || !embed_rule || !head_rule)
         return;
@@ -175,6 +182,7 @@ static int read_hf(const char *dir_or_file, const TensorFile *tensors, ModelTrai
     }
     family_begin_traits(out, family->name);
     family->read_config(&c, out);
+    hf_config_finish(&c);
     status = c.status;
     if (!status)
         resolve_tie(family, tensors, out);
@@ -236,10 +244,28 @@ static size_t side_length(const ModelTraits *t, Side side)
         return kv;
     case SIDE_QKV:
         return q + 2 * kv;
+    case SIDE_H:
+        return (size_t)t->n_heads;
+    case SIDE_K:
+        return (size_t)t->n_kv_heads;
+    case SIDE_DH:
+        return (size_t)t->head_dim;
     case SIDE_F:
         return t->d_ff;
     case SIDE_2F:
         return 2 * t->d_ff;
+    case SIDE_X:
+        return t->d_expert;
+    case SIDE_2X:
+        return 2 * t->d_expert;
+    case SIDE_S:
+        return t->d_shared;
+    case SIDE_2S:
+        return 2 * t->d_shared;
+    case SIDE_W:
+        return traits_embed_width(t);
+    case SIDE_ONE:
+        return 1;
     case SIDE_V:
         return t->vocab;
     case SIDE_E:
@@ -268,8 +294,9 @@ static void write_shape(const size_t *shape, int n, char out[64])
     snprintf(out + at, 64 - at, "]");
 }
 
-static bool applies(const ModelTraits *t, const TensorRule *rule)
+static bool applies(const ModelTraits *t, const TensorRule *rule, int layer)
 {
+    bool dense = t->layers[layer].mlp != MLP_MOE;
     switch (rule->when) {
     case WHEN_ATTN_BIAS:
         return t->attn_bias;
@@ -277,11 +304,46 @@ static bool applies(const ModelTraits *t, const TensorRule *rule)
         return t->attn_out_bias;
     case WHEN_MLP_BIAS:
         return t->mlp_bias;
+    case WHEN_HEAD_BIAS:
+        return t->head_bias;
     case WHEN_UNTIED:
         return !t->tied_embeddings;
-    default:
-        return true;
+    case WHEN_NORM_WEIGHT:
+        return t->norm_weight;
+    case WHEN_NORM_BIAS:
+        return t->norm_bias;
+    case WHEN_TWO_NORMS:
+        return t->norm_weight && !t->one_norm;
+    case WHEN_TWO_NORMS_BIAS:
+        return t->norm_bias && !t->one_norm;
+    case WHEN_ONE_NORM:
+        return t->norm_weight && t->one_norm;
+    case WHEN_ONE_NORM_BIAS:
+        return t->norm_bias && t->one_norm;
+    case WHEN_QK_NORM:
+        return t->qk_norm != QK_NORM_NONE;
+    case WHEN_DENSE:
+        return dense;
+    case WHEN_DENSE_BIAS:
+        return dense && t->mlp_bias;
+    case WHEN_MIXTURE:
+        return !dense;
+    case WHEN_SHARED:
+        return !dense && t->d_shared > 0;
+    case WHEN_SHARED_GATE:
+        return !dense && t->d_shared > 0 && t->shared_gate;
+    case WHEN_FINAL_NORM:
+        return t->final_norm && t->norm_weight;
+    case WHEN_FINAL_NORM_BIAS:
+        return t->final_norm && t->norm_bias;
+    case WHEN_PROJECTED:
+        return t->d_embed > 0;
+    case WHEN_LEARNED:
+        return t->learned_positions;
+    case WHEN_ALWAYS:
+        break;
     }
+    return true;
 }
 
 static bool is_weight_dtype(DType t)
@@ -302,7 +364,7 @@ static bool check_tensor(Binder *b, const TensorRule *rule, const Tensor *t)
     bool plain = dtype_block_elems(t->dtype) == 1;
     /* a block format is never transposed, and its rows are whole blocks */
     bool dtype_fits = is_weight_dtype(t->dtype) &&
-                      (plain || (!rule->transposed && n > 0 && expected[n - 1] % dtype_block_elems(t->dtype) == 0));
+                      (plain || (rule->form == FORM_PLAIN && n > 0 && expected[n - 1] % dtype_block_elems(t->dtype) == 0));
     if (fits && dtype_fits)
         return true;
     char want[64], found[64];
@@ -323,7 +385,7 @@ static WeightPart part_of(const TensorRule *rule, const Tensor *t, int expert)
     int n = t->n_dims;
     size_t inner = t->shape[n - 1], outer = n > 1 ? t->shape[n - 2] : 1;
     WeightPart part = {.data = t->data, .dtype = t->dtype, .rows = outer, .cols = inner, .stride = inner};
-    if (rule->transposed) {
+    if (rule->form == FORM_TRANSPOSED) {
         part.rows = inner;
         part.cols = outer;
         part.transposed = true;
@@ -333,9 +395,23 @@ static WeightPart part_of(const TensorRule *rule, const Tensor *t, int expert)
     return part;
 }
 
+/* A vector that the file stores with two sides (gains of each head) is one row. */
+static WeightPart vector_part(const TensorRule *rule, WeightPart part)
+{
+    if (role_kind(rule->role) == WEIGHT_VECTOR && part.rows > 1) {
+        part.cols = part.stride = part.rows * part.cols;
+        part.rows = 1;
+    }
+    return part;
+}
+
 static void append_part(Binder *b, Binding *binding, WeightPart part)
 {
-    WeightPart *parts = arena_array(&b->out->arena, binding->n_parts + 1, sizeof *parts);
+    if (binding->n_parts & (binding->n_parts - 1)) { /* room for the next power of two was taken already */
+        binding->parts[binding->n_parts++] = part;
+        return;
+    }
+    WeightPart *parts = arena_array(&b->out->arena, binding->n_parts ? 2 * binding->n_parts : 1, sizeof *parts);
     if (!parts) {
         b->status = error_set(b->e, STATUS_FAILED, "%s: out of memory while binding", b->path);
         return;
@@ -392,16 +468,46 @@ static void bind_experts(Binder *b, const TensorRule *rule, int layer)
     }
 }
 
+/* Appends rows [first, first + n) of a tensor, or elements of a vector. */
+static void append_rows(Binder *b, Binding *binding, WeightPart whole, size_t first, size_t n)
+{
+    WeightPart part = whole;
+    bool vector = whole.rows == 1;
+    part.data = (const char *)whole.data + first * (vector ? 1 : whole.stride) * dtype_block_bytes(whole.dtype);
+    if (vector)
+        part.cols = part.stride = n;
+    else
+        part.rows = n;
+    append_part(b, binding, part);
+}
+
+/* Queries of all groups, then keys, then values. */
+static void append_qkv_groups(Binder *b, Binding *binding, WeightPart whole)
+{
+    const ModelTraits *t = b->traits;
+    size_t dh = (size_t)t->head_dim, queries = (size_t)(t->n_heads / t->n_kv_heads) * dh, group = queries + 2 * dh;
+    for (int g = 0; g < t->n_kv_heads && !b->status; g++)
+        append_rows(b, binding, whole, (size_t)g * group, queries);
+    for (int kv = 0; kv < 2; kv++)
+        for (int g = 0; g < t->n_kv_heads && !b->status; g++)
+            append_rows(b, binding, whole, (size_t)g * group + queries + (size_t)kv * dh, dh);
+}
+
 static void bind_rule(Binder *b, const TensorRule *rule, int layer)
 {
     if (is_expert_role(rule->role)) {
         bind_experts(b, rule, layer);
         return;
     }
-    const Tensor *t = take_tensor(b, rule, layer, 0);
-    if (t)
-        append_part(b, rule->role < ROLE_LAYER_COUNT ? &b->out->layers[layer].role[rule->role] : &b->out->role[rule->role],
-                    part_of(rule, t, 0));
+    Binding *binding = rule->role < ROLE_LAYER_COUNT ? &b->out->layers[layer].role[rule->role] : &b->out->role[rule->role];
+    int n_heads = !strstr(rule->name, "{h}") ? 1 : rule->role == ROLE_Q_NORM ? b->traits->n_heads : b->traits->n_kv_heads;
+    for (int h = 0; h < n_heads && !b->status && n_bad(b) < MAX_COUNTED; h++) {
+        const Tensor *t = take_tensor(b, rule, layer, h);
+        if (t && rule->form == FORM_QKV_GROUPS)
+            append_qkv_groups(b, binding, part_of(rule, t, 0));
+        else if (t)
+            append_part(b, binding, vector_part(rule, part_of(rule, t, 0)));
+    }
 }
 
 /* Marks what a family knows to be redundant, and the head of a tied model. */
@@ -469,7 +575,7 @@ int family_bind(const ModelTraits *traits, const TensorFile *tensors, ModelBindi
     if (!family)
         return unknown_family(tensors->gguf != NULL, path, "model_type", traits->model_type, e);
     Binder b = {.traits = traits, .file = tensors, .path = path, .out = out, .e = e};
-    const TensorLayout *layout = choose_layout(family, tensors, &b.prefix);
+    const TensorLayout *layout = choose_layout(family, tensors, traits->n_layers, &b.prefix);
     /* every layer has a tensor of its own, so a hostile layer count ends here and costs nothing */
     if ((size_t)traits->n_layers > tensors->n_tensors)
         return error_set(e, STATUS_FAILED, "%s: expected tensors of %d layers, found %zu tensors", path, traits->n_layers,
@@ -483,8 +589,9 @@ int family_bind(const ModelTraits *traits, const TensorFile *tensors, ModelBindi
         if (rule.role == ROLE_EMBED)
             rule = embed_rule(&b, layout, &rule);
         int n_layers = rule.role < ROLE_LAYER_COUNT ? traits->n_layers : 1;
-        for (int l = 0; applies(traits, &rule) && l < n_layers && !b.status && n_bad(&b) < MAX_COUNTED; l++)
-            bind_rule(&b, &rule, l);
+        for (int l = 0; l < n_layers && !b.status && n_bad(&b) < MAX_COUNTED; l++)
+            if (applies(traits, &rule, l))
+                bind_rule(&b, &rule, l);
     }
     if (!b.status) {
         mark_redundant(&b, family, layout);

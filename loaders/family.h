@@ -14,31 +14,109 @@ typedef enum Side {
     SIDE_Q,   /* H*Dh */
     SIDE_KV,  /* K*Dh */
     SIDE_QKV, /* (H+2K)*Dh */
-    SIDE_F,
+    SIDE_H,   /* H */
+    SIDE_K,   /* K */
+    SIDE_DH,  /* Dh */
+    SIDE_F,   /* of the layers without experts */
     SIDE_2F,
+    SIDE_X, /* F of one expert */
+    SIDE_2X,
+    SIDE_S, /* F of the shared expert */
+    SIDE_2S,
     SIDE_V,
     SIDE_E,
     SIDE_P, /* max_positions + position_offset */
+    SIDE_W, /* width of the embedding: D, unless projections lie between */
+    SIDE_ONE,
 } Side;
 
+/* How a tensor stores what its role wants. */
+typedef enum TensorForm {
+    FORM_PLAIN,      /* [outputs, inputs] */
+    FORM_TRANSPOSED, /* [inputs, outputs] */
+    FORM_QKV_GROUPS, /* rows of queries, keys and values by groups: for each key/value head its H/K query heads, its key, its value */
+} TensorForm;
+
+/* What must hold of the model, or of the layer, for a tensor to be there. */
 typedef enum RuleWhen {
     WHEN_ALWAYS,
     WHEN_ATTN_BIAS,
     WHEN_ATTN_OUT_BIAS,
     WHEN_MLP_BIAS,
+    WHEN_HEAD_BIAS,
     WHEN_UNTIED, /* the head of a model that shares no embedding */
+    WHEN_NORM_WEIGHT,
+    WHEN_NORM_BIAS,
+    WHEN_TWO_NORMS,      /* not a parallel residual with one norm */
+    WHEN_TWO_NORMS_BIAS, /* the second norm's bias */
+    WHEN_ONE_NORM,
+    WHEN_ONE_NORM_BIAS,
+    WHEN_QK_NORM,
+    WHEN_DENSE,      /* a layer without experts */
+    WHEN_DENSE_BIAS, /* its MLP's biases */
+    WHEN_MIXTURE,    /* a layer with experts */
+    WHEN_SHARED,     /* a mixture's shared expert */
+    WHEN_SHARED_GATE,
+    WHEN_FINAL_NORM,
+    WHEN_FINAL_NORM_BIAS,
+    WHEN_PROJECTED, /* the embedding has a width of its own */
+    WHEN_LEARNED,   /* learned positions */
 } RuleWhen;
 
-/* One tensor, or one per layer ({l} in its name), or one per layer and expert ({x}). A leading '~' stands for the family's
- * prefix. Rules of the same role follow one another in the order in which their parts are stacked. A three-sided tensor holds
- * all experts: its first side is E, the slice [e] belongs to expert e. */
+/* One tensor, or one per layer ({l} in its name), one per layer and expert ({x}), or one per layer and head ({h}). A leading '~'
+ * stands for the family's prefix. Rules of the same role follow one another in the order in which their parts are stacked. A
+ * three-sided tensor holds all experts: its first side is E, the slice [e] belongs to expert e. */
 typedef struct TensorRule {
     const char *name;
     Role role;
-    Side sides[3];   /* as the file stores them, slowest first */
-    bool transposed; /* stored [inputs, outputs] */
+    Side sides[3]; /* as the file stores them, slowest first */
+    TensorForm form;
     RuleWhen when;
 } TensorRule;
+
+/* Rules in the names that most families have taken over from llama. */
+#define RULES_EDGES \
+    {"~embed_tokens.weight", ROLE_EMBED, {SIDE_V, SIDE_D}, FORM_PLAIN, WHEN_ALWAYS}, \
+        {"~norm.weight", ROLE_FINAL_NORM, {SIDE_D}, FORM_PLAIN, WHEN_NORM_WEIGHT}, \
+        {"~norm.bias", ROLE_FINAL_NORM_BIAS, {SIDE_D}, FORM_PLAIN, WHEN_NORM_BIAS}, \
+    { \
+        "lm_head.weight", ROLE_HEAD, {SIDE_V, SIDE_D}, FORM_PLAIN, WHEN_UNTIED \
+    }
+#define RULES_PRE_NORMS \
+    {"~layers.{l}.input_layernorm.weight", ROLE_ATTN_NORM, {SIDE_D}, FORM_PLAIN, WHEN_NORM_WEIGHT}, \
+        {"~layers.{l}.input_layernorm.bias", ROLE_ATTN_NORM_BIAS, {SIDE_D}, FORM_PLAIN, WHEN_NORM_BIAS}, \
+        {"~layers.{l}.post_attention_layernorm.weight", ROLE_MLP_NORM, {SIDE_D}, FORM_PLAIN, WHEN_TWO_NORMS}, \
+    { \
+        "~layers.{l}.post_attention_layernorm.bias", ROLE_MLP_NORM_BIAS, {SIDE_D}, FORM_PLAIN, WHEN_TWO_NORMS_BIAS \
+    }
+#define RULES_QKV \
+    {"~layers.{l}.self_attn.q_proj.weight", ROLE_QKV, {SIDE_Q, SIDE_D}, FORM_PLAIN, WHEN_ALWAYS}, \
+        {"~layers.{l}.self_attn.k_proj.weight", ROLE_QKV, {SIDE_KV, SIDE_D}, FORM_PLAIN, WHEN_ALWAYS}, \
+        {"~layers.{l}.self_attn.v_proj.weight", ROLE_QKV, {SIDE_KV, SIDE_D}, FORM_PLAIN, WHEN_ALWAYS}, \
+        {"~layers.{l}.self_attn.q_proj.bias", ROLE_QKV_BIAS, {SIDE_Q}, FORM_PLAIN, WHEN_ATTN_BIAS}, \
+        {"~layers.{l}.self_attn.k_proj.bias", ROLE_QKV_BIAS, {SIDE_KV}, FORM_PLAIN, WHEN_ATTN_BIAS}, \
+    { \
+        "~layers.{l}.self_attn.v_proj.bias", ROLE_QKV_BIAS, {SIDE_KV}, FORM_PLAIN, WHEN_ATTN_BIAS \
+    }
+#define RULES_O \
+    {"~layers.{l}.self_attn.o_proj.weight", ROLE_O, {SIDE_D, SIDE_Q}, FORM_PLAIN, WHEN_ALWAYS}, \
+    { \
+        "~layers.{l}.self_attn.o_proj.bias", ROLE_O_BIAS, {SIDE_D}, FORM_PLAIN, WHEN_ATTN_OUT_BIAS \
+    }
+#define RULES_QK_NORM(width_q, width_k) \
+    {"~layers.{l}.self_attn.q_norm.weight", ROLE_Q_NORM, {width_q}, FORM_PLAIN, WHEN_QK_NORM}, \
+    { \
+        "~layers.{l}.self_attn.k_norm.weight", ROLE_K_NORM, {width_k}, FORM_PLAIN, WHEN_QK_NORM \
+    }
+#define RULES_GATED_MLP \
+    {"~layers.{l}.mlp.gate_proj.weight", ROLE_GATE_UP, {SIDE_F, SIDE_D}, FORM_PLAIN, WHEN_DENSE}, \
+        {"~layers.{l}.mlp.up_proj.weight", ROLE_GATE_UP, {SIDE_F, SIDE_D}, FORM_PLAIN, WHEN_DENSE}, \
+        {"~layers.{l}.mlp.gate_proj.bias", ROLE_GATE_UP_BIAS, {SIDE_F}, FORM_PLAIN, WHEN_DENSE_BIAS}, \
+        {"~layers.{l}.mlp.up_proj.bias", ROLE_GATE_UP_BIAS, {SIDE_F}, FORM_PLAIN, WHEN_DENSE_BIAS}, \
+        {"~layers.{l}.mlp.down_proj.weight", ROLE_DOWN, {SIDE_D, SIDE_F}, FORM_PLAIN, WHEN_DENSE}, \
+    { \
+        "~layers.{l}.mlp.down_proj.bias", ROLE_DOWN_BIAS, {SIDE_D}, FORM_PLAIN, WHEN_DENSE_BIAS \
+    }
 
 /* One way of naming a family's tensors; the first whose probe (a rule's name, at layer and expert 0) is in the file is taken. */
 typedef struct TensorLayout {
@@ -58,6 +136,9 @@ typedef struct Family {
 } Family;
 
 extern const Family family_llama, family_mistral, family_mixtral, family_gpt2, family_gguf_llama;
+extern const Family family_qwen2, family_qwen3, family_qwen2_moe, family_qwen3_moe;
+extern const Family family_gemma, family_gemma2, family_gemma3;
+extern const Family family_phi, family_phi3;
 
 /* Limits on what a configuration may say, so that products of a few fit size_t with room to spare. */
 enum {
@@ -69,16 +150,41 @@ enum {
     FAMILY_MAX_POSITIONS = 1 << 30,
 };
 
-/* The part that llama, mistral and mixtral share, with the defaults of transformers' classes. */
-typedef struct LlamaDefaults {
-    double rms_norm_eps, rope_theta;
-    int max_positions;
-    int absent_kv_heads; /* 0: as many as heads */
-} LlamaDefaults;
-void family_llama_read(HfConfig *c, const LlamaDefaults *defaults, ModelTraits *t);
+/* How a decoder whose configuration has llama's key names differs from llama: the defaults of its class in transformers. Zero means
+ * as in llama. */
+typedef struct DecoderDefaults {
+    const char *eps_key;    /* "rms_norm_eps" */
+    double eps;             /* 1e-6 */
+    NormKind norm_kind;     /* NORM_RMS */
+    const char *act_key;    /* "hidden_act" */
+    ActKind activation;     /* ACT_SILU */
+    double rope_theta;      /* 10000; below 0: no rotary positions */
+    int original_positions; /* of longrope, unless the configuration says; 0: max_positions */
+    bool knows_su;          /* longrope by its older name */
+    double partial;         /* fraction of a head that is rotated, where the family knows such a fraction; 0: all, always */
+    int max_positions;      /* 2048 */
+    int absent_kv_heads;    /* 0: as many as heads */
+    int head_dim;           /* 0: D / H */
+    bool tied;              /* tie_word_embeddings */
+    int bos_id, eos_id;     /* 0: 1 and 2; -1: none */
+} DecoderDefaults;
+void family_decoder_read(HfConfig *c, const DecoderDefaults *defaults, ModelTraits *t);
+
+/* The slopes of ALiBi for t->n_heads heads, each multiplied by scale: 2^(-most i/n), i = 1.., n the power of two below, odd
+ * powers of the double as many behind them. The error is sticky. */
+void family_alibi(HfConfig *c, double most, double scale, ModelTraits *t);
 
 /* Sets all [L] layers alike; L from t->n_layers. False when memory is out. */
 bool family_fill_layers(ModelTraits *t, LayerTraits layer);
+/* The same for a configuration, with the error set. */
+void family_layers(HfConfig *c, LayerTraits layer, ModelTraits *t);
+/* Whether layer_types says sliding_attention (not full_attention) of a layer; `absent` without such a list. */
+bool family_slides(HfConfig *c, const ModelTraits *t, int layer, bool absent);
+/* A number above 0 whose absence means the class's default and whose null means none, which is 0. */
+float family_optional(HfConfig *c, const char *key, double absent);
+/* The mixture of t->d_expert wide experts: keys of their number and of the choices a token makes. */
+void family_mixture(HfConfig *c, const char *experts_key, int absent_experts, const char *top_k_key, int absent_top_k,
+                    bool normalise, ModelTraits *t);
 /* Traits that most models share: multipliers of 1, no caps, ids unknown. */
 void family_begin_traits(ModelTraits *t, const char *model_type);
 

@@ -11,47 +11,47 @@
 #include "loaders/family.h"
 
 #define ATTENTION_RULES \
-    {"token_embd.weight", ROLE_EMBED, {SIDE_V, SIDE_D}, false, WHEN_ALWAYS}, \
-        {"blk.{l}.attn_norm.weight", ROLE_ATTN_NORM, {SIDE_D}, false, WHEN_ALWAYS}, \
-        {"blk.{l}.attn_q.weight", ROLE_QKV, {SIDE_Q, SIDE_D}, false, WHEN_ALWAYS}, \
-        {"blk.{l}.attn_k.weight", ROLE_QKV, {SIDE_KV, SIDE_D}, false, WHEN_ALWAYS}, \
-        {"blk.{l}.attn_v.weight", ROLE_QKV, {SIDE_KV, SIDE_D}, false, WHEN_ALWAYS}, \
-        {"blk.{l}.attn_q.bias", ROLE_QKV_BIAS, {SIDE_Q}, false, WHEN_ATTN_BIAS}, \
-        {"blk.{l}.attn_k.bias", ROLE_QKV_BIAS, {SIDE_KV}, false, WHEN_ATTN_BIAS}, \
-        {"blk.{l}.attn_v.bias", ROLE_QKV_BIAS, {SIDE_KV}, false, WHEN_ATTN_BIAS}, \
-        {"blk.{l}.attn_output.weight", ROLE_O, {SIDE_D, SIDE_Q}, false, WHEN_ALWAYS}, \
-        {"blk.{l}.attn_output.bias", ROLE_O_BIAS, {SIDE_D}, false, WHEN_ATTN_OUT_BIAS}, \
-        {"blk.{l}.ffn_norm.weight", ROLE_MLP_NORM, {SIDE_D}, false, WHEN_ALWAYS}, \
-        {"output_norm.weight", ROLE_FINAL_NORM, {SIDE_D}, false, WHEN_ALWAYS}, \
+    {"token_embd.weight", ROLE_EMBED, {SIDE_V, SIDE_D}, FORM_PLAIN, WHEN_ALWAYS}, \
+        {"blk.{l}.attn_norm.weight", ROLE_ATTN_NORM, {SIDE_D}, FORM_PLAIN, WHEN_ALWAYS}, \
+        {"blk.{l}.attn_q.weight", ROLE_QKV, {SIDE_Q, SIDE_D}, FORM_PLAIN, WHEN_ALWAYS}, \
+        {"blk.{l}.attn_k.weight", ROLE_QKV, {SIDE_KV, SIDE_D}, FORM_PLAIN, WHEN_ALWAYS}, \
+        {"blk.{l}.attn_v.weight", ROLE_QKV, {SIDE_KV, SIDE_D}, FORM_PLAIN, WHEN_ALWAYS}, \
+        {"blk.{l}.attn_q.bias", ROLE_QKV_BIAS, {SIDE_Q}, FORM_PLAIN, WHEN_ATTN_BIAS}, \
+        {"blk.{l}.attn_k.bias", ROLE_QKV_BIAS, {SIDE_KV}, FORM_PLAIN, WHEN_ATTN_BIAS}, \
+        {"blk.{l}.attn_v.bias", ROLE_QKV_BIAS, {SIDE_KV}, FORM_PLAIN, WHEN_ATTN_BIAS}, \
+        {"blk.{l}.attn_output.weight", ROLE_O, {SIDE_D, SIDE_Q}, FORM_PLAIN, WHEN_ALWAYS}, \
+        {"blk.{l}.attn_output.bias", ROLE_O_BIAS, {SIDE_D}, FORM_PLAIN, WHEN_ATTN_OUT_BIAS}, \
+        {"blk.{l}.ffn_norm.weight", ROLE_MLP_NORM, {SIDE_D}, FORM_PLAIN, WHEN_ALWAYS}, \
+        {"output_norm.weight", ROLE_FINAL_NORM, {SIDE_D}, FORM_PLAIN, WHEN_ALWAYS}, \
     { \
-        "output.weight", ROLE_HEAD, {SIDE_V, SIDE_D}, false, WHEN_UNTIED \
+        "output.weight", ROLE_HEAD, {SIDE_V, SIDE_D}, FORM_PLAIN, WHEN_UNTIED \
     }
 
 static const TensorRule dense_rules[] = {
     ATTENTION_RULES,
-    {"blk.{l}.ffn_gate.weight", ROLE_GATE_UP, {SIDE_F, SIDE_D}, false, WHEN_ALWAYS},
-    {"blk.{l}.ffn_up.weight", ROLE_GATE_UP, {SIDE_F, SIDE_D}, false, WHEN_ALWAYS},
-    {"blk.{l}.ffn_gate.bias", ROLE_GATE_UP_BIAS, {SIDE_F}, false, WHEN_MLP_BIAS},
-    {"blk.{l}.ffn_up.bias", ROLE_GATE_UP_BIAS, {SIDE_F}, false, WHEN_MLP_BIAS},
-    {"blk.{l}.ffn_down.weight", ROLE_DOWN, {SIDE_D, SIDE_F}, false, WHEN_ALWAYS},
-    {"blk.{l}.ffn_down.bias", ROLE_DOWN_BIAS, {SIDE_D}, false, WHEN_MLP_BIAS},
+    {"blk.{l}.ffn_gate.weight", ROLE_GATE_UP, {SIDE_F, SIDE_D}, FORM_PLAIN, WHEN_ALWAYS},
+    {"blk.{l}.ffn_up.weight", ROLE_GATE_UP, {SIDE_F, SIDE_D}, FORM_PLAIN, WHEN_ALWAYS},
+    {"blk.{l}.ffn_gate.bias", ROLE_GATE_UP_BIAS, {SIDE_F}, FORM_PLAIN, WHEN_MLP_BIAS},
+    {"blk.{l}.ffn_up.bias", ROLE_GATE_UP_BIAS, {SIDE_F}, FORM_PLAIN, WHEN_MLP_BIAS},
+    {"blk.{l}.ffn_down.weight", ROLE_DOWN, {SIDE_D, SIDE_F}, FORM_PLAIN, WHEN_ALWAYS},
+    {"blk.{l}.ffn_down.bias", ROLE_DOWN_BIAS, {SIDE_D}, FORM_PLAIN, WHEN_MLP_BIAS},
 };
 
 static const TensorRule fused_rules[] = {
     ATTENTION_RULES,
-    {"blk.{l}.ffn_gate_inp.weight", ROLE_ROUTER, {SIDE_E, SIDE_D}, false, WHEN_ALWAYS},
-    {"blk.{l}.ffn_gate_exps.weight", ROLE_EXPERT_GATE_UP, {SIDE_E, SIDE_F, SIDE_D}, false, WHEN_ALWAYS},
-    {"blk.{l}.ffn_up_exps.weight", ROLE_EXPERT_GATE_UP, {SIDE_E, SIDE_F, SIDE_D}, false, WHEN_ALWAYS},
-    {"blk.{l}.ffn_down_exps.weight", ROLE_EXPERT_DOWN, {SIDE_E, SIDE_D, SIDE_F}, false, WHEN_ALWAYS},
+    {"blk.{l}.ffn_gate_inp.weight", ROLE_ROUTER, {SIDE_E, SIDE_D}, FORM_PLAIN, WHEN_ALWAYS},
+    {"blk.{l}.ffn_gate_exps.weight", ROLE_EXPERT_GATE_UP, {SIDE_E, SIDE_F, SIDE_D}, FORM_PLAIN, WHEN_ALWAYS},
+    {"blk.{l}.ffn_up_exps.weight", ROLE_EXPERT_GATE_UP, {SIDE_E, SIDE_F, SIDE_D}, FORM_PLAIN, WHEN_ALWAYS},
+    {"blk.{l}.ffn_down_exps.weight", ROLE_EXPERT_DOWN, {SIDE_E, SIDE_D, SIDE_F}, FORM_PLAIN, WHEN_ALWAYS},
 };
 
 /* Mixtures of before April 2024: one tensor per expert. */
 static const TensorRule split_rules[] = {
     ATTENTION_RULES,
-    {"blk.{l}.ffn_gate_inp.weight", ROLE_ROUTER, {SIDE_E, SIDE_D}, false, WHEN_ALWAYS},
-    {"blk.{l}.ffn_gate.{x}.weight", ROLE_EXPERT_GATE_UP, {SIDE_F, SIDE_D}, false, WHEN_ALWAYS},
-    {"blk.{l}.ffn_up.{x}.weight", ROLE_EXPERT_GATE_UP, {SIDE_F, SIDE_D}, false, WHEN_ALWAYS},
-    {"blk.{l}.ffn_down.{x}.weight", ROLE_EXPERT_DOWN, {SIDE_D, SIDE_F}, false, WHEN_ALWAYS},
+    {"blk.{l}.ffn_gate_inp.weight", ROLE_ROUTER, {SIDE_E, SIDE_D}, FORM_PLAIN, WHEN_ALWAYS},
+    {"blk.{l}.ffn_gate.{x}.weight", ROLE_EXPERT_GATE_UP, {SIDE_F, SIDE_D}, FORM_PLAIN, WHEN_ALWAYS},
+    {"blk.{l}.ffn_up.{x}.weight", ROLE_EXPERT_GATE_UP, {SIDE_F, SIDE_D}, FORM_PLAIN, WHEN_ALWAYS},
+    {"blk.{l}.ffn_down.{x}.weight", ROLE_EXPERT_DOWN, {SIDE_D, SIDE_F}, FORM_PLAIN, WHEN_ALWAYS},
 };
 
 static const TensorLayout layouts[] = {
@@ -266,6 +266,7 @@ static int read_gguf(const Gguf *g, const TensorFile *tensors, const char *path,
     t->eos_id = (int32_t)integer_or(&k, "tokenizer.ggml.eos_token_id", 0, INT32_MAX, -1);
     snprintf(t->torch_dtype, sizeof t->torch_dtype, "%s", file_type_name(tensor_file_find(tensors, "blk.0.attn_q.weight")));
     int n_experts = (int)integer_or(&k, "llama.expert_count", 0, FAMILY_MAX_EXPERTS, 0);
+    t->d_expert = n_experts > 0 ? t->d_ff : 0;
     if (n_experts > 0)
         t->route = (RouteSpec){n_experts, (int)integer(&k, "llama.expert_used_count", 1, n_experts), .normalise = true};
     read_rope(&k, tensors, t);

@@ -5,40 +5,31 @@
 #include "loaders/family.h"
 
 static const TensorRule rules[] = {
-    {"~wte.weight", ROLE_EMBED, {SIDE_V, SIDE_D}, false, WHEN_ALWAYS},
-    {"~wpe.weight", ROLE_POSITIONS, {SIDE_P, SIDE_D}, false, WHEN_ALWAYS},
-    {"~h.{l}.ln_1.weight", ROLE_ATTN_NORM, {SIDE_D}, false, WHEN_ALWAYS},
-    {"~h.{l}.ln_1.bias", ROLE_ATTN_NORM_BIAS, {SIDE_D}, false, WHEN_ALWAYS},
-    {"~h.{l}.attn.c_attn.weight", ROLE_QKV, {SIDE_D, SIDE_QKV}, true, WHEN_ALWAYS},
-    {"~h.{l}.attn.c_attn.bias", ROLE_QKV_BIAS, {SIDE_QKV}, false, WHEN_ALWAYS},
-    {"~h.{l}.attn.c_proj.weight", ROLE_O, {SIDE_Q, SIDE_D}, true, WHEN_ALWAYS},
-    {"~h.{l}.attn.c_proj.bias", ROLE_O_BIAS, {SIDE_D}, false, WHEN_ALWAYS},
-    {"~h.{l}.ln_2.weight", ROLE_MLP_NORM, {SIDE_D}, false, WHEN_ALWAYS},
-    {"~h.{l}.ln_2.bias", ROLE_MLP_NORM_BIAS, {SIDE_D}, false, WHEN_ALWAYS},
-    {"~h.{l}.mlp.c_fc.weight", ROLE_GATE_UP, {SIDE_D, SIDE_F}, true, WHEN_ALWAYS},
-    {"~h.{l}.mlp.c_fc.bias", ROLE_GATE_UP_BIAS, {SIDE_F}, false, WHEN_ALWAYS},
-    {"~h.{l}.mlp.c_proj.weight", ROLE_DOWN, {SIDE_F, SIDE_D}, true, WHEN_ALWAYS},
-    {"~h.{l}.mlp.c_proj.bias", ROLE_DOWN_BIAS, {SIDE_D}, false, WHEN_ALWAYS},
-    {"~ln_f.weight", ROLE_FINAL_NORM, {SIDE_D}, false, WHEN_ALWAYS},
-    {"~ln_f.bias", ROLE_FINAL_NORM_BIAS, {SIDE_D}, false, WHEN_ALWAYS},
-    {"lm_head.weight", ROLE_HEAD, {SIDE_V, SIDE_D}, false, WHEN_UNTIED},
+    {"~wte.weight", ROLE_EMBED, {SIDE_V, SIDE_D}, FORM_PLAIN, WHEN_ALWAYS},
+    {"~wpe.weight", ROLE_POSITIONS, {SIDE_P, SIDE_D}, FORM_PLAIN, WHEN_ALWAYS},
+    {"~h.{l}.ln_1.weight", ROLE_ATTN_NORM, {SIDE_D}, FORM_PLAIN, WHEN_ALWAYS},
+    {"~h.{l}.ln_1.bias", ROLE_ATTN_NORM_BIAS, {SIDE_D}, FORM_PLAIN, WHEN_ALWAYS},
+    {"~h.{l}.attn.c_attn.weight", ROLE_QKV, {SIDE_D, SIDE_QKV}, FORM_TRANSPOSED, WHEN_ALWAYS},
+    {"~h.{l}.attn.c_attn.bias", ROLE_QKV_BIAS, {SIDE_QKV}, FORM_PLAIN, WHEN_ALWAYS},
+    {"~h.{l}.attn.c_proj.weight", ROLE_O, {SIDE_Q, SIDE_D}, FORM_TRANSPOSED, WHEN_ALWAYS},
+    {"~h.{l}.attn.c_proj.bias", ROLE_O_BIAS, {SIDE_D}, FORM_PLAIN, WHEN_ALWAYS},
+    {"~h.{l}.ln_2.weight", ROLE_MLP_NORM, {SIDE_D}, FORM_PLAIN, WHEN_ALWAYS},
+    {"~h.{l}.ln_2.bias", ROLE_MLP_NORM_BIAS, {SIDE_D}, FORM_PLAIN, WHEN_ALWAYS},
+    {"~h.{l}.mlp.c_fc.weight", ROLE_GATE_UP, {SIDE_D, SIDE_F}, FORM_TRANSPOSED, WHEN_ALWAYS},
+    {"~h.{l}.mlp.c_fc.bias", ROLE_GATE_UP_BIAS, {SIDE_F}, FORM_PLAIN, WHEN_ALWAYS},
+    {"~h.{l}.mlp.c_proj.weight", ROLE_DOWN, {SIDE_F, SIDE_D}, FORM_TRANSPOSED, WHEN_ALWAYS},
+    {"~h.{l}.mlp.c_proj.bias", ROLE_DOWN_BIAS, {SIDE_D}, FORM_PLAIN, WHEN_ALWAYS},
+    {"~ln_f.weight", ROLE_FINAL_NORM, {SIDE_D}, FORM_PLAIN, WHEN_ALWAYS},
+    {"~ln_f.bias", ROLE_FINAL_NORM_BIAS, {SIDE_D}, FORM_PLAIN, WHEN_ALWAYS},
+    {"lm_head.weight", ROLE_HEAD, {SIDE_V, SIDE_D}, FORM_PLAIN, WHEN_UNTIED},
 };
 
 static const TensorLayout layouts[] = {{"~h.{l}.ln_1.weight", rules, sizeof rules / sizeof *rules}};
 /* Causal masks that older checkpoints carry. */
 static const char *const redundant[] = {"~h.{l}.attn.bias", "~h.{l}.attn.masked_bias", NULL};
 
-/* reorder_and_upcast_attn is absent on purpose: it only moves roundings of half precision. */
-static const HfHarmless harmless[] = {
-    {"quantization_config", "null"},
-    {"is_encoder_decoder", "false"},
-    {"add_cross_attention", "null|false"},
-    {"scale_attn_by_inverse_layer_idx", "null|false"},
-};
-
 static void read_config(HfConfig *c, ModelTraits *t)
 {
-    hf_config_expect(c, harmless, sizeof harmless / sizeof *harmless);
     t->n_layers = (int)hf_config_int(c, "n_layer", 1, FAMILY_MAX_LAYERS);
     t->d_model = (size_t)hf_config_int(c, "n_embd", 1, FAMILY_MAX_WIDTH);
     t->n_heads = t->n_kv_heads = (int)hf_config_int(c, "n_head", 1, FAMILY_MAX_WIDTH);
@@ -58,8 +49,7 @@ static void read_config(HfConfig *c, ModelTraits *t)
     t->bos_id = hf_config_token_or(c, "bos_token_id", 50256);
     t->eos_id = hf_config_token_or(c, "eos_token_id", 50256);
     hf_config_dtype(c, t->torch_dtype);
-    if (!c->status && !family_fill_layers(t, (LayerTraits){.window = 0, .rope = -1, .mlp = MLP_PLAIN}))
-        hf_config_fail(c, "n_layer", "out of memory for %d layers", t->n_layers);
+    family_layers(c, (LayerTraits){.window = 0, .rope = -1, .mlp = MLP_PLAIN}, t);
 }
 
 const Family family_gpt2 = {

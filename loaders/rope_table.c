@@ -12,6 +12,7 @@
  *   dynamic   (b * (factor*n/P - (factor-1))^(R/(R-2)))^-x beyond P positions, n the sequence's length
  *   llama3    wavelength 2 pi b^x: short ones keep b^-x, long ones are divided by factor, those between are blended
  *   yarn      b^-x and b^-x/factor blended by a ramp over i between two correction dims
+ *   longrope  (f_i b^x)^-1, f the short factors up to P positions, else the long ones
  * GGUF's table of factors divides the result. */
 #include "loaders/rope_table.h"
 
@@ -103,13 +104,15 @@ static double yarn_f64(const RopeTraits *r, YarnRange range, size_t i, double po
 static float inv_freq_f32(const RopeTraits *r, YarnRange range, size_t i, size_t seq_len)
 {
     float dims = (float)r->rotary_dims, exponent = (float)(2 * i) / dims, base = round_f32(r->theta);
-    if (rope_table_depends_on_length(r, seq_len)) {
+    if (r->kind == ROPE_DYNAMIC && rope_table_depends_on_length(r, seq_len)) {
         float positions = (float)r->original_max_positions;
         float stretch = round_f32(r->factor) * (float)seq_len / positions - round_f32(r->factor - 1);
         /* torch raises a lone f32 to a Python number in f64 */
         base *= round_f32(exact_pow((double)stretch, (double)r->rotary_dims / (r->rotary_dims - 2)));
     }
     float pos_freq = pow_f32(base, exponent), inv_freq = reciprocal_f32(pos_freq);
+    if (r->kind == ROPE_LONGROPE)
+        return reciprocal_f32((rope_table_depends_on_length(r, seq_len) ? r->long_factors : r->freq_factors)[i] * pos_freq);
     switch (r->kind) {
     case ROPE_LINEAR:
         inv_freq /= round_f32(r->factor);
@@ -129,9 +132,11 @@ static float inv_freq_f32(const RopeTraits *r, YarnRange range, size_t i, size_t
 static double inv_freq_f64(const RopeTraits *r, YarnRange range, size_t i, size_t seq_len)
 {
     double dims = r->rotary_dims, exponent = (double)(2 * i) / dims, base = r->theta;
-    if (rope_table_depends_on_length(r, seq_len))
+    if (r->kind == ROPE_DYNAMIC && rope_table_depends_on_length(r, seq_len))
         base *= exact_pow(r->factor * (double)seq_len / r->original_max_positions - (r->factor - 1), dims / (dims - 2));
     double pos_freq = exact_pow(base, exponent), inv_freq = 1 / pos_freq;
+    if (r->kind == ROPE_LONGROPE)
+        return inv_freq / (double)(rope_table_depends_on_length(r, seq_len) ? r->long_factors : r->freq_factors)[i];
     switch (r->kind) {
     case ROPE_LINEAR:
         inv_freq /= r->factor;
@@ -175,5 +180,5 @@ void rope_table_fill(const RopeTraits *rope, RopeArithmetic arithmetic, size_t n
 
 bool rope_table_depends_on_length(const RopeTraits *rope, size_t seq_len)
 {
-    return rope->kind == ROPE_DYNAMIC && seq_len > (size_t)rope->original_max_positions;
+    return (rope->kind == ROPE_DYNAMIC || rope->kind == ROPE_LONGROPE) && seq_len > (size_t)rope->original_max_positions;
 }

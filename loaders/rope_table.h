@@ -12,8 +12,8 @@ typedef enum RopeArithmetic { ROPE_HF32, ROPE_REAL } RopeArithmetic;
 void rope_table_fill(const RopeTraits *rope, RopeArithmetic arithmetic, size_t n_positions, size_t seq_len, float *cosines,
                      float *sines);
 
-/* Lengths up to which a sequence uses the same table: for dynamic scaling each length beyond the original maximum has its own
- * table; every other kind has one table for all. */
+/* Whether a sequence of this length has another table than short ones: beyond the original maximum, each length its own with
+ * dynamic scaling, all the same with longrope; every other kind has one table for all. */
 bool rope_table_depends_on_length(const RopeTraits *rope, size_t seq_len);
 
 #endif
