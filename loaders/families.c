@@ -31,13 +31,8 @@ static const Family *find_family(bool gguf, const char *name)
 
 static int unknown_family(bool gguf, const char *path, const char *key, const char *name, Error *e)
 {
-    char known[256] = "";
     const Family *const *list = gguf ? gguf_families : families;
-    for (size_t i = 0, n = gguf ? N_GGUF_FAMILIES : N_FAMILIES; i < n; i++) {
-        size_t len = strlen(known);
-        snprintf(known + len, sizeof known - len, i ? " %s" : "%s", list[i]->name);
-    }
-    return error_set(e, STATUS_FAILED, "%s: %s: \"%s\" is not supported (supported: %s)", path, key, name, known);
+    return family_unknown(list, gguf ? N_GGUF_FAMILIES : N_FAMILIES, path, key, name, e);
 }
 
 bool family_fill_layers(ModelTraits *t, LayerTraits layer)

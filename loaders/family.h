@@ -140,6 +140,9 @@ extern const Family family_qwen2, family_qwen3, family_qwen2_moe, family_qwen3_m
 extern const Family family_gemma, family_gemma2, family_gemma3;
 extern const Family family_phi, family_phi3;
 
+/* The error for a name that none of the families has: the nearest of them, and what it lacks where that is known. */
+int family_unknown(const Family *const *families, size_t n, const char *path, const char *key, const char *name, Error *e);
+
 /* Limits on what a configuration may say, so that products of a few fit size_t with room to spare. */
 enum {
     FAMILY_MAX_LAYERS = 100000,
