@@ -151,6 +151,16 @@ typedef struct StrataTagOptions {
 /* Part-of-speech tags (UPOS, XPOS) with the posterior of UPOS, as CoNLL-U. Of a treebank only ID, FORM and MISC are read. */
 int strata_tag(const StrataTagOptions *options, StrataError *e);
 
+typedef struct StrataAuditOptions {
+    StrataCommon common;
+    const char *text, *ids; /* with a dump: checked against its ids */
+    const char *against;    /* a dump of another implementation (tools/dump_hf.py) */
+    const char *output;     /* the report as JSON; NULL: none */
+} StrataAuditOptions;
+/* Every operation's recorded inputs through our f64 operation, against its recorded output; the first whose margin exceeds 1 is
+ * named, and the named alternative that closes it. Status 1 when one diverges. */
+int strata_audit(const StrataAuditOptions *options, StrataError *e);
+
 #ifdef __cplusplus
 }
 #endif

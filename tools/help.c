@@ -17,6 +17,7 @@ static const char overview[] =
     "  strata status    how far the runs below a folder are\n"
     "  strata pos       the change by part of speech, from a finished sweep\n"
     "  strata trace     residual streams of a text at every step, to safetensors\n"
+    "  strata audit     every operation against f64, in a dump of another implementation\n"
     "  strata next      the next-word table and the logit lens of a text\n"
     "  strata inspect   what a model is: shapes, dtypes, bytes, FLOPs, traits\n"
     "  strata tokenize  ids, pieces and byte spans\n"
@@ -144,6 +145,19 @@ static const Topic topics[] = {
      "\n"
      "Tensors: blocks.N.hook_resid_pre, _mid, _post and ln_final.hook_normalized [T, D], nll [T-1], ids [T]. N counts\n"
      "positions in the order. In Python: safetensors.numpy.load_file(\"cat.safetensors\").\n"},
+    {"audit",
+     "strata audit: every operation against f64\n"
+     "\n"
+     "  tools/dump_hf.py MODEL --text \"The cat sat on the mat.\" --dtype bf16 --output dump.safetensors\n"
+     "  strata audit --model_name MODEL --against dump.safetensors\n"
+     "\n"
+     "  --against FILE          what another implementation computed, operation by operation\n"
+     "  --text T, --ids 1,2,3   checked against the dump's ids\n"
+     "  --output FILE           the report as JSON (--json prints it)\n"
+     "\n"
+     "Each operation's recorded inputs go through our f64 operation; the margin is the difference over the bound that\n"
+     "rounding can explain. The first margin above 1 is the first divergence: it is named, and the alternative (epsilon,\n"
+     "rotary base, window, missing bias ...) that closes it. Exit status 1 when an operation diverges.\n"},
     {"next", "strata next: the next-word table and the logit lens\n"
              "\n"
              "  strata next --model_name tools/demo/model --text \"She opened the\" --top 5\n"

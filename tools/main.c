@@ -259,6 +259,19 @@ static int command_tag(int argc, char **argv, StrataError *e)
     return status ? status : strata_tag(&o, e);
 }
 
+static int command_audit(int argc, char **argv, StrataError *e)
+{
+    StrataAuditOptions o = {0};
+    const Option own[] = {
+        {"--text", OPTION_STRING, &o.text},
+        {"--ids", OPTION_STRING, &o.ids},
+        {"--against", OPTION_STRING, &o.against},
+        {"--output", OPTION_STRING, &o.output},
+    };
+    int status = PARSE(own, &o.common);
+    return status ? status : strata_audit(&o, e);
+}
+
 typedef struct Command {
     const char *name;
     int (*run)(int argc, char **argv, StrataError *e);
@@ -267,7 +280,7 @@ typedef struct Command {
 static const Command commands[] = {
     {"sweep", command_sweep},     {"pos", command_pos},           {"trace", command_trace},     {"next", command_next},
     {"inspect", command_inspect}, {"tokenize", command_tokenize}, {"compare", command_compare}, {"report", command_report},
-    {"merge", command_merge},     {"status", command_status},     {"tag", command_tag},
+    {"merge", command_merge},     {"status", command_status},     {"tag", command_tag},         {"audit", command_audit},
 };
 
 static int wants_help(int argc, char **argv)

@@ -1,0 +1,191 @@
+/* audit.c: strata audit against a dump of another implementation (tools/dump_hf.py): each operation's recorded inputs go through our
+ * f64 operation and the outcome is compared with the recorded output, under that run's rounding points. */
+#include "experiments/audit.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/base/file.h"
+#include "experiments/table.h"
+#include "experiments/workbench.h"
+
+/* --text or --ids beside a dump: the tokenizer is audited too. */
+static int check_ids(const Workbench *bench, const StrataAuditOptions *o, const AuditRecord *record, Error *e)
+{
+    if (!o->text && !o->ids)
+        return STATUS_OK;
+    int32_t *ids = NULL;
+    size_t n = 0;
+    int status = workbench_ids(bench, o->text, o->ids, &ids, &n, e);
+    for (size_t i = 0; !status && i < n && i < record->n_tokens; i++)
+        if (ids[i] != record->ids[i])
+            status = error_set(e, STATUS_FAILED, "%s: token %zu is %d, expected %d, ours (--bos says whether one goes before)",
+                               o->against, i, record->ids[i], ids[i]);
+    if (!status && n != record->n_tokens)
+        status = error_set(e, STATUS_FAILED, "%s: %zu tokens, expected %zu, ours", o->against, record->n_tokens, n);
+    free(ids);
+    return status;
+}
+
+static void put_measure(StrBuf *b, const AuditFinding *f)
+{
+    const AuditMeasure *m = &f->measure;
+    strbuf_puts(b, "{\"name\": ");
+    strbuf_json_string(b, f->op->out->name, strlen(f->op->out->name));
+    const struct {
+        const char *key;
+        double value;
+    } numbers[] = {{"margin", m->margin},           {"max_abs", m->max_abs}, {"ulp", m->ulp},
+                   {"relative_l2", m->relative_l2}, {"cosine", m->cosine},   {"nmse", m->nmse}};
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        strbuf_printf(b, ", \"%s\": ", numbers[i].key);
+        strbuf_json_number(b, numbers[i].value);
+    }
+    strbuf_printf(b, ", \"row\": %zu, \"column\": %zu, \"found\": ", m->row, m->col);
+    strbuf_json_number(b, m->found);
+    strbuf_puts(b, ", \"expected\": ");
+    strbuf_json_number(b, m->expected);
+    strbuf_putc(b, '}');
+}
+
+static void put_json(StrBuf *b, const StrataAuditOptions *o, const AuditInputs *in, const AuditReport *r)
+{
+    strbuf_puts(b, "{\"schema\": \"strata-audit-1\", \"model\": ");
+    strbuf_json_string(b, in->model->path, strlen(in->model->path));
+    strbuf_puts(b, ", \"against\": ");
+    strbuf_json_string(b, o->against, strlen(o->against));
+    strbuf_printf(b, ", \"dtype\": \"%s\", \"n_tokens\": %zu, \"n_operations\": %zu, \"n_diverging\": %zu, \"rung\": %s",
+                  dtype_name(in->precision.store), in->record->n_tokens, r->n, r->n_diverging,
+                  r->n_diverging ? "null" : "\"C1\"");
+    strbuf_puts(b, ", \"first_divergence\": ");
+    if (r->first < r->n)
+        put_measure(b, &r->findings[r->first]);
+    else
+        strbuf_puts(b, "null");
+    strbuf_puts(b, ", \"closes_with\": ");
+    bool closes = r->search.n_nearest && r->search.nearest[0].margin <= 1;
+    if (closes)
+        strbuf_json_string(b, r->search.nearest[0].name, strlen(r->search.nearest[0].name));
+    else
+        strbuf_puts(b, "null");
+    strbuf_puts(b, ", \"alternatives\": [");
+    for (size_t i = 0; i < r->search.n_nearest; i++) {
+        strbuf_puts(b, i ? ", {\"name\": " : "{\"name\": ");
+        strbuf_json_string(b, r->search.nearest[i].name, strlen(r->search.nearest[i].name));
+        strbuf_puts(b, ", \"margin\": ");
+        strbuf_json_number(b, r->search.nearest[i].margin);
+        strbuf_putc(b, '}');
+    }
+    strbuf_puts(b, "], \"operations\": [\n");
+    for (size_t i = 0; i < r->n; i++) {
+        put_measure(b, &r->findings[i]);
+        strbuf_puts(b, i + 1 < r->n ? ",\n" : "\n");
+    }
+    strbuf_puts(b, "]}\n");
+}
+
+/* Each layer's worst operation. */
+static int put_table(StrBuf *b, const AuditReport *r, Error *e)
+{
+    static const char *const headers[] = {"layer", "worst operation", "margin", "max abs",
+                                          "ULP",   "relative L2",     "cosine", "NMSE"};
+    Table t = {0};
+    table_begin(&t, headers, sizeof headers / sizeof headers[0]);
+    for (size_t i = 0; i < r->n;) {
+        size_t end = i, worst = i;
+        for (; end < r->n && r->ops[end].layer == r->ops[i].layer; end++)
+            if (r->findings[end].measure.margin > r->findings[worst].measure.margin)
+                worst = end;
+        const AuditMeasure *m = &r->findings[worst].measure;
+        if (r->ops[i].layer < 0)
+            table_text(&t, "");
+        else
+            table_integer(&t, r->ops[i].layer);
+        table_text(&t, r->ops[worst].out->name);
+        const double numbers[] = {m->margin, m->max_abs, m->ulp, m->relative_l2};
+        for (size_t k = 0; k < sizeof numbers / sizeof numbers[0]; k++)
+            table_number(&t, numbers[k], -1);
+        table_number(&t, m->cosine, 9);
+        table_number(&t, m->nmse, -1);
+        i = end;
+    }
+    int status = table_write_text(&t, b, e);
+    table_free(&t);
+    return status;
+}
+
+static void put_verdict(StrBuf *b, const AuditReport *r)
+{
+    if (r->first == r->n) {
+        strbuf_printf(b, "C1: every margin <= 1: %zu operations, the largest %.3g at %s\n", r->n,
+                      r->findings[r->worst].measure.margin, r->ops[r->worst].out->name);
+    } else {
+        const AuditMeasure *m = &r->findings[r->first].measure;
+        strbuf_printf(b, "first divergence: %s, margin %.3g at token %zu, column %zu: found %.9g, expected %.9g\n",
+                      r->ops[r->first].out->name, m->margin, m->row, m->col, m->found, m->expected);
+        for (size_t i = 0; i < r->search.n_nearest && (i == 0 || r->search.nearest[i].margin <= 1); i++)
+            strbuf_printf(b, "%s %s: margin %.3g\n",
+                          r->search.nearest[i].margin <= 1 ? "closes with" : "nearest, not closing:", r->search.nearest[i].name,
+                          r->search.nearest[i].margin);
+        strbuf_printf(b, "%zu of %zu operations diverge; %zu alternatives were tried on the first\n", r->n_diverging, r->n,
+                      r->search.n_tried);
+    }
+    if (r->n_unlisted)
+        strbuf_printf(b, "%zu recorded arrays belong to no operation of this model and were not judged\n", r->n_unlisted);
+}
+
+static int write_report(const StrataAuditOptions *o, const AuditInputs *in, const AuditReport *r, Error *e)
+{
+    StrBuf json = {0}, text = {0};
+    put_json(&json, o, in, r);
+    int status = put_table(&text, r, e);
+    put_verdict(&text, r);
+    if (!status && (json.failed || text.failed))
+        status = error_set(e, STATUS_FAILED, "audit: out of memory for the report");
+    if (!status && o->output)
+        status = file_write_atomic(o->output, json.data, json.len, e);
+    const StrBuf *shown = o->common.json ? &json : &text;
+    if (!status && o->common.out)
+        fwrite(shown->data, 1, shown->len, o->common.out);
+    strbuf_free(&text);
+    strbuf_free(&json);
+    return status;
+}
+
+static int against_dump(const StrataAuditOptions *o, const Workbench *bench, Error *e)
+{
+    AuditRecord record = {0};
+    AuditReport report = {0};
+    int status = audit_record_read(o->against, bench->model.traits.vocab, &record, e);
+    if (!status)
+        status = check_ids(bench, o, &record, e);
+    AuditInputs in = {.model = &bench->model,
+                      .record = &record,
+                      .precision = {.store = record.store},
+                      .rope = bench->session.rope,
+                      .pool = bench->session.pool};
+    if (!status)
+        status = audit_report_make(&in, &report, e);
+    if (!status)
+        status = write_report(o, &in, &report, e);
+    if (!status && report.first < report.n)
+        status = error_set(e, STATUS_FAILED, "%s: %s diverges, margin %.3g", o->against, report.ops[report.first].out->name,
+                           report.findings[report.first].measure.margin);
+    audit_report_free(&report);
+    audit_record_free(&record);
+    return status;
+}
+
+int strata_audit(const StrataAuditOptions *o, StrataError *e)
+{
+    if (!o->against)
+        return error_set(e, STATUS_USAGE, "audit: --against is missing: expected a dump that tools/dump_hf.py wrote");
+    Workbench bench;
+    int status = workbench_open(&o->common, o->text ? TOKENIZER_REQUIRED : TOKENIZER_NONE, &bench, e);
+    if (status)
+        return status;
+    status = against_dump(o, &bench, e);
+    workbench_close(&bench);
+    return status;
+}

@@ -1,0 +1,84 @@
+/* audit_math.h: every operation of a decoder in f64 by plain loops, with a bound on what correct arithmetic in a narrower type may
+ * give: the result of an audit is judged against this, never against another kernel.
+ *
+ * A Ball says that a correct implementation's value lies in [c - r, c + r]. Bounds are the classical ones of forward error
+ * analysis (Higham, Accuracy and Stability of Numerical Algorithms, chapters 3 and 4) with u = 2^-24 (2^-53 where activations are
+ * f64):
+ *   products of length K      gamma_K * sum |w||x|, gamma_K = K u / (1 - K u): any order of summation
+ *   sums of n positive terms  (sqrt(n) + 8) u of the sum. A plain chain errs by sqrt(n)/3 u (standard deviation, roundings taken as
+ *                             independent), so sqrt(n) is three of these; blocked sums err less. The worst case n u would hide a
+ *                             wrong epsilon.
+ *   elementary functions      8 u, more where arguments are rounded (softmax: |s - max| u)
+ * Under bf16 a value is rounded where Hugging Face's code rounds it: a ball whose ends round to the same bf16 number becomes that
+ * number exactly, one that holds a tie keeps both neighbours. The last store is left to the comparison. */
+#ifndef STRATA_EXPERIMENTS_AUDIT_MATH_H
+#define STRATA_EXPERIMENTS_AUDIT_MATH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/base/dtype.h"
+#include "kernels/ops.h"
+
+typedef struct Ball {
+    double c, r;
+} Ball;
+
+/* How the audited side computes. */
+typedef struct AuditPrecision {
+    DType store;      /* F64, F32 or BF16: what operations write */
+    bool exact_table; /* RoPE's cosines are ours to the bit */
+} AuditPrecision;
+
+/* Where code may differ from the reference without another configuration: zero is Hugging Face's. */
+typedef struct AuditRoundings {
+    bool norm_gain_wide;   /* norm: times the gain before the only rounding */
+    bool norm_all_narrow;  /* norm: squares, mean and root each rounded to bf16 */
+    bool rope_wide;        /* rotation in f32, rounded once */
+    bool softmax_narrow;   /* exponentials and their sum rounded to bf16 */
+    bool softmax_wide;     /* probabilities not rounded before the values */
+    bool scores_wide;      /* scores rounded once, or not at all before softmax */
+    bool activation_wide;  /* act(gate) not rounded before up */
+    bool activation_fused; /* GELU of tanh in one kernel instead of torch operations one by one */
+} AuditRoundings;
+
+double audit_unit(DType store); /* unit roundoff of the arithmetic: 2^-24, or 2^-53 for F64 */
+double audit_gamma(size_t n, double u);
+double audit_to_bf16(double x);               /* nearest even */
+double audit_half_ulp(double y, DType store); /* half the spacing at the stored value y */
+Ball audit_round(Ball b, DType store);        /* computed in the arithmetic's type, then stored */
+
+/* y[n] = w x + bias over rows of w [N, K]; bias may be NULL. */
+void audit_linear(Ball *y, const Ball *x, const double *w, size_t n, size_t k, const double *bias, double bias_factor,
+                  AuditPrecision p);
+
+typedef struct AuditNorm {
+    NormKind kind;
+    double eps, offset;
+    const double *gain, *bias; /* [n] or NULL */
+} AuditNorm;
+void audit_norm(Ball *y, const double *x, size_t n, const AuditNorm *norm, AuditPrecision p, const AuditRoundings *how);
+
+/* One head's row: cosines and sines [R/2] with the angle's largest magnitude [R/2] (its relative error is a few u). */
+void audit_rope(Ball *y, const double *x, size_t head_dim, size_t rotary_dims, RopeStyle style, const float *cosines,
+                const float *sines, const double *angles, AuditPrecision p, const AuditRoundings *how);
+
+typedef struct AuditAttention {
+    int n_heads, n_kv_heads, head_dim, window; /* window 0: none */
+    double scale, softcap;
+    bool not_causal, heads_interleaved; /* head h reads h mod K instead of h / (H/K) */
+} AuditAttention;
+/* out [T, H*Dh]; q [T, H*Dh], k [T, K*Dh] balls, v [T, K*Dh]. scratch: [3 T]. */
+void audit_attention(Ball *out, const Ball *q, const Ball *k, const double *v, size_t n_tokens, const AuditAttention *a,
+                     AuditPrecision p, const AuditRoundings *how, Ball *scratch);
+
+Ball audit_activate(Ball x, ActKind act, AuditPrecision p, const AuditRoundings *how);
+/* act(gate) * up, not stored */
+Ball audit_glu(Ball gate, Ball up, ActKind act, AuditPrecision p, const AuditRoundings *how);
+Ball audit_add(Ball a, Ball b, double scale, AuditPrecision p);
+
+/* Shares of the top_k best of n logits into share (0 for the others). False where a tie leaves the choice open. */
+bool audit_route(Ball *share, const double *logits, int n, int top_k, bool normalise, AuditPrecision p);
+
+#endif
