@@ -96,7 +96,8 @@ static void try_norm(Trial *t)
     ATTEMPT(t, c.traits.norm_weight_offset = c.traits.norm_weight_offset != 0 ? 0 : 1, "gain %s one",
             t->in->model->traits.norm_weight_offset != 0 ? "without" : "plus");
     ATTEMPT(t, c.how.norm_gain_wide = true, "rounded after the gain instead of before it");
-    ATTEMPT(t, c.how.norm_all_narrow = true, "norm computed in bf16 throughout");
+    ATTEMPT(t, (c.how.norm_all_narrow = true, c.how.root_narrow = true), "norm computed in bf16 throughout");
+    ATTEMPT(t, c.how.norm_all_narrow = true, "norm computed in bf16, its reciprocal root rounded once");
     ATTEMPT(t, c.traits.norm_kind = c.traits.norm_kind == NORM_RMS ? NORM_LAYER : NORM_RMS, "%s",
             t->in->model->traits.norm_kind == NORM_RMS ? "LayerNorm (mean subtracted)" : "RMSNorm (mean not subtracted)");
     ATTEMPT(t, c.no_gain = true, "no gain");
@@ -167,7 +168,8 @@ static void try_rope(Trial *t)
     ATTEMPT(t, c.position_shift = 1, "positions counted from 1");
     ATTEMPT(t, c.backwards = true, "rotated by the negative angle");
     ATTEMPT(t, c.rotates = false, "no rotation");
-    ATTEMPT(t, c.how.rope_wide = true, "rotation in f32, rounded once");
+    ATTEMPT(t, c.how.rope_once = true, "rotation rounded once, its table in bf16");
+    ATTEMPT(t, c.how.rope_wide = true, "rotation and its table in f32, rounded once");
     ATTEMPT(t, c.rope_arithmetic = c.rope_arithmetic == ROPE_HF32 ? ROPE_REAL : ROPE_HF32, "--rope %s",
             now.rope_arithmetic == ROPE_HF32 ? "real" : "hf32");
     if (r->rotary_dims >= 4 && r->rotary_dims % 4 == 0)

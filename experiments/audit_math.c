@@ -104,15 +104,17 @@ void audit_linear(Ball *y, const Ball *x, const double *w, size_t n, size_t k, c
 }
 
 /* Every step of the root mean square rounded to bf16: what code does that forgets to widen first. */
-static void norm_narrow(Ball *y, const double *x, size_t n, const AuditNorm *norm, AuditPrecision p)
+static void norm_narrow(Ball *y, const double *x, size_t n, const AuditNorm *norm, AuditPrecision p, bool root_narrow)
 {
     double mean = 0, u = audit_unit(p.store);
     for (size_t i = 0; i < n; i++)
         mean += audit_round(point(x[i] * x[i]), p.store).c;
     Ball ms = {mean / (double)n, mean / (double)n * positive_sum(n, u)};
     ms = audit_round(sum(audit_round(ms, p.store), point(norm->eps)), p.store);
-    Ball scale = {1 / sqrt(ms.c), 0};
-    scale.r = scale.c * (0.51 * ms.r / ms.c + 3 * u);
+    Ball root = {sqrt(ms.c), sqrt(ms.c) * (0.51 * ms.r / ms.c + 2 * u)};
+    if (root_narrow)
+        root = audit_round(root, p.store);
+    Ball scale = {1 / root.c, root.r / (root.c * (root.c - root.r))};
     scale = audit_round(scale, p.store);
     for (size_t i = 0; i < n; i++) {
         double gain = (norm->gain ? norm->gain[i] : 1) + norm->offset;
@@ -123,7 +125,7 @@ static void norm_narrow(Ball *y, const double *x, size_t n, const AuditNorm *nor
 void audit_norm(Ball *y, const double *x, size_t n, const AuditNorm *norm, AuditPrecision p, const AuditRoundings *how)
 {
     if (how->norm_all_narrow && norm->kind == NORM_RMS) {
-        norm_narrow(y, x, n, norm, p);
+        norm_narrow(y, x, n, norm, p, how->root_narrow);
         return;
     }
     double u = audit_unit(p.store), mean = 0, size = 0, variance = 0, g = positive_sum(n, u);
@@ -161,14 +163,15 @@ void audit_rope(Ball *y, const double *x, size_t head_dim, size_t rotary_dims, R
 {
     /* Powers, reciprocals and products that give an angle in f32 err by up to 6 u of it; cosine and sine themselves by 2 u. */
     double table_unit = p.exact_table ? 0 : 0x1p-24;
-    DType store = how->rope_wide && p.store == DTYPE_BF16 ? DTYPE_F32 : p.store;
+    DType table = how->rope_wide && p.store == DTYPE_BF16 ? DTYPE_F32 : p.store;
+    DType store = how->rope_once && p.store == DTYPE_BF16 ? DTYPE_F32 : table;
     for (size_t i = rotary_dims; i < head_dim; i++)
         y[i] = point(x[i]);
     for (size_t i = 0; i < rotary_dims / 2; i++) {
         size_t first = style == ROPE_HALF ? i : 2 * i, second = style == ROPE_HALF ? i + rotary_dims / 2 : 2 * i + 1;
         double off = 6 * table_unit * angles[i], c = (double)cosines[i], s = (double)sines[i];
-        Ball cosine = narrowed((Ball){c, off * (fabs(s) + off) + 2 * table_unit}, store);
-        Ball sine = narrowed((Ball){s, off * (fabs(c) + off) + 2 * table_unit}, store);
+        Ball cosine = narrowed((Ball){c, off * (fabs(s) + off) + 2 * table_unit}, table);
+        Ball sine = narrowed((Ball){s, off * (fabs(c) + off) + 2 * table_unit}, table);
         Ball a = point(x[first]), b = point(x[second]), minus = point(-x[second]);
         y[first] = computed(sum(audit_round(product(a, cosine), store), audit_round(product(minus, sine), store)), store);
         y[second] = computed(sum(audit_round(product(b, cosine), store), audit_round(product(a, sine), store)), store);

@@ -34,8 +34,10 @@ typedef struct AuditPrecision {
 /* Where code may differ from the reference without another configuration: zero is Hugging Face's. */
 typedef struct AuditRoundings {
     bool norm_gain_wide;   /* norm: times the gain before the only rounding */
-    bool norm_all_narrow;  /* norm: squares, mean and root each rounded to bf16 */
+    bool norm_all_narrow;  /* norm: squares, mean and reciprocal root each rounded to bf16 */
+    bool root_narrow;      /* with it: the root before its reciprocal too, as torch does on the CPU */
     bool rope_wide;        /* rotation in f32, rounded once */
+    bool rope_once;        /* cosines in bf16, but the rotation rounded once */
     bool softmax_narrow;   /* exponentials and their sum rounded to bf16 */
     bool softmax_wide;     /* probabilities not rounded before the values */
     bool scores_wide;      /* scores rounded once, or not at all before softmax */
