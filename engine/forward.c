@@ -495,9 +495,11 @@ static void attend(Forward *f, int layer, const LayerWeights *w)
 
 static void attention_half(Forward *f, int layer, const LayerWeights *w, const ForwardLane *lanes, View branch, bool add)
 {
+    bool after = f->model->traits.norm_place == NORM_AFTER;
     attend(f, layer, w);
     project(f, lanes, top(f->attended, f->tile_rows), &w->role[ROLE_O], &w->role[ROLE_O_BIAS], branch,
-            &w->role[ROLE_ATTN_POST_NORM], &w->role[ROLE_ATTN_POST_NORM_BIAS], add);
+            &w->role[after ? ROLE_ATTN_NORM : ROLE_ATTN_POST_NORM],
+            &w->role[after ? ROLE_ATTN_NORM_BIAS : ROLE_ATTN_POST_NORM_BIAS], add);
 }
 
 /* hidden <- act(gate) * up of a gated MLP of width n. */
@@ -534,7 +536,9 @@ static void mixture(Forward *f, const LayerWeights *w, View branch)
 static void mlp_half(Forward *f, int layer, const LayerWeights *w, const ForwardLane *lanes, View branch, bool add)
 {
     const ModelTraits *t = &f->model->traits;
-    const Weight *norm = &w->role[ROLE_MLP_POST_NORM], *norm_bias = &w->role[ROLE_MLP_POST_NORM_BIAS];
+    bool after = t->norm_place == NORM_AFTER;
+    const Weight *norm = &w->role[after ? ROLE_MLP_NORM : ROLE_MLP_POST_NORM];
+    const Weight *norm_bias = &w->role[after ? ROLE_MLP_NORM_BIAS : ROLE_MLP_POST_NORM_BIAS];
     View hidden = {0}, up = top(f->gate_up, f->tile_rows);
     switch (t->layers[layer].mlp) {
     case MLP_GATED:

@@ -12,8 +12,15 @@
 
 /* Adding a family: its file, its declaration in family.h, its line here. */
 static const Family *const families[] = {
-    &family_llama,     &family_mistral, &family_mixtral, &family_gpt2,   &family_qwen2, &family_qwen3, &family_qwen2_moe,
-    &family_qwen3_moe, &family_gemma,   &family_gemma2,  &family_gemma3, &family_phi,   &family_phi3,
+    &family_llama,     &family_mistral,   &family_mixtral,   &family_gpt2,        &family_qwen2,
+    &family_qwen3,     &family_qwen2_moe, &family_qwen3_moe, &family_gemma,       &family_gemma2,
+    &family_gemma3,    &family_phi,       &family_phi3,      &family_olmo,        &family_olmo2,
+    &family_olmo3,     &family_olmoe,     &family_stablelm,  &family_starcoder2,  &family_nemotron,
+    &family_arcee,     &family_persimmon, &family_granite,   &family_granitemoe,  &family_granitemoeshared,
+    &family_cohere,    &family_cohere2,   &family_smollm3,   &family_exaone4,     &family_seed_oss,
+    &family_ministral, &family_helium,    &family_ernie4_5,  &family_glm,         &family_glm4,
+    &family_gpt_neox,  &family_gptj,      &family_gpt_neo,   &family_gpt_bigcode, &family_opt,
+    &family_bloom,     &family_mpt,       &family_falcon,
 };
 static const Family *const gguf_families[] = {&family_gguf_llama};
 

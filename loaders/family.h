@@ -139,6 +139,13 @@ extern const Family family_llama, family_mistral, family_mixtral, family_gpt2, f
 extern const Family family_qwen2, family_qwen3, family_qwen2_moe, family_qwen3_moe;
 extern const Family family_gemma, family_gemma2, family_gemma3;
 extern const Family family_phi, family_phi3;
+extern const Family family_olmo, family_olmo2, family_olmo3, family_olmoe;
+extern const Family family_stablelm, family_starcoder2, family_nemotron, family_arcee, family_persimmon;
+extern const Family family_granite, family_granitemoe, family_granitemoeshared;
+extern const Family family_cohere, family_cohere2, family_smollm3, family_exaone4;
+extern const Family family_seed_oss, family_ministral, family_helium, family_ernie4_5, family_glm, family_glm4;
+extern const Family family_gpt_neox, family_gptj, family_gpt_neo, family_gpt_bigcode, family_opt;
+extern const Family family_bloom, family_mpt, family_falcon;
 
 /* The error for a name that none of the families has: the nearest of them, and what it lacks where that is known. */
 int family_unknown(const Family *const *families, size_t n, const char *path, const char *key, const char *name, Error *e);
@@ -165,13 +172,18 @@ typedef struct DecoderDefaults {
     int original_positions; /* of longrope, unless the configuration says; 0: max_positions */
     bool knows_su;          /* longrope by its older name */
     double partial;         /* fraction of a head that is rotated, where the family knows such a fraction; 0: all, always */
-    int max_positions;      /* 2048 */
-    int absent_kv_heads;    /* 0: as many as heads */
-    int head_dim;           /* 0: D / H */
-    bool tied;              /* tie_word_embeddings */
-    int bos_id, eos_id;     /* 0: 1 and 2; -1: none */
+    const char *theta_key, *partial_key; /* rope_theta, partial_rotary_factor */
+    bool interleaved;                    /* pairs (2i, 2i + 1) are rotated */
+    int max_positions;                   /* 2048 */
+    int absent_kv_heads;                 /* 0: as many as heads */
+    int head_dim;                        /* 0: D / H */
+    bool tied;                           /* tie_word_embeddings */
+    int bos_id, eos_id;                  /* 0: 1 and 2; -1: none */
 } DecoderDefaults;
 void family_decoder_read(HfConfig *c, const DecoderDefaults *defaults, ModelTraits *t);
+
+/* The shape of an older family, under key names of its own: multi-head attention, LayerNorms and linear maps with biases. */
+void family_shape(HfConfig *c, const char *layers_key, const char *width_key, const char *heads_key, ModelTraits *t);
 
 /* The slopes of ALiBi for t->n_heads heads, each multiplied by scale: 2^(-most i/n), i = 1.., n the power of two below, odd
  * powers of the double as many behind them. The error is sticky. */
@@ -181,6 +193,8 @@ void family_alibi(HfConfig *c, double most, double scale, ModelTraits *t);
 bool family_fill_layers(ModelTraits *t, LayerTraits layer);
 /* The same for a configuration, with the error set. */
 void family_layers(HfConfig *c, LayerTraits layer, ModelTraits *t);
+/* The second key where only that is there, else the first. */
+const char *family_key(const HfConfig *c, const char *first, const char *second);
 /* Whether layer_types says sliding_attention (not full_attention) of a layer; `absent` without such a list. */
 bool family_slides(HfConfig *c, const ModelTraits *t, int layer, bool absent);
 /* A number above 0 whose absence means the class's default and whose null means none, which is 0. */

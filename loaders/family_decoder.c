@@ -49,15 +49,39 @@ void family_decoder_read(HfConfig *c, const DecoderDefaults *d, ModelTraits *t)
                    .max_positions = t->max_positions,
                    .theta = d->rope_theta > 0 ? d->rope_theta : 10000,
                    .partial = d->partial,
+                   .theta_key = d->theta_key,
+                   .partial_key = d->partial_key,
                    .original_positions = d->original_positions,
                    .knows_su = d->knows_su};
     hf_config_rope_as(c, &rope, &t->ropes[0]);
+    t->ropes[0].style = d->interleaved ? ROPE_INTERLEAVED : ROPE_HALF;
+}
+
+void family_shape(HfConfig *c, const char *layers_key, const char *width_key, const char *heads_key, ModelTraits *t)
+{
+    t->n_layers = (int)hf_config_int(c, layers_key, 1, FAMILY_MAX_LAYERS);
+    t->d_model = (size_t)hf_config_int(c, width_key, 1, FAMILY_MAX_WIDTH);
+    t->n_heads = t->n_kv_heads = (int)hf_config_int(c, heads_key, 1, FAMILY_MAX_WIDTH);
+    t->vocab = (size_t)hf_config_int(c, "vocab_size", 1, FAMILY_MAX_VOCAB);
+    if (!c->status && t->d_model % (size_t)t->n_heads != 0)
+        hf_config_fail(c, heads_key, "expected a divisor of %s %zu, found %d", width_key, t->d_model, t->n_heads);
+    t->head_dim = c->status ? 1 : (int)(t->d_model / (size_t)t->n_heads);
+    t->attn_scale = (float)(1 / sqrt((double)t->head_dim));
+    t->norm_kind = NORM_LAYER;
+    t->norm_bias = true;
+    t->attn_bias = t->attn_out_bias = t->mlp_bias = true;
+    hf_config_dtype(c, t->torch_dtype);
 }
 
 void family_layers(HfConfig *c, LayerTraits layer, ModelTraits *t)
 {
     if (!c->status && !family_fill_layers(t, layer))
         hf_config_fail(c, "num_hidden_layers", "out of memory for %d layers", t->n_layers);
+}
+
+const char *family_key(const HfConfig *c, const char *first, const char *second)
+{
+    return !hf_config_has(c, first) && hf_config_has(c, second) ? second : first;
 }
 
 bool family_slides(HfConfig *c, const ModelTraits *t, int layer, bool absent)

@@ -97,7 +97,7 @@ bool hf_config_has(const HfConfig *c, const char *key)
 
 void hf_config_enter(HfConfig *c, const char *key)
 {
-    const JsonValue *v = get(c->root, key);
+    const JsonValue *v = look_given(c, key);
     if (c->status || !v)
         return;
     if (v->kind != JSON_OBJECT) {

@@ -112,7 +112,7 @@ typedef enum Role {
     ROLE_K_NORM,
     ROLE_K_NORM_BIAS, /* VECTOR [Dh], or [H*Dh] and [K*Dh] */
     ROLE_ATTN_POST_NORM,
-    ROLE_ATTN_POST_NORM_BIAS, /* VECTOR [D]: of attention's output, or of the sum where norms come after */
+    ROLE_ATTN_POST_NORM_BIAS, /* VECTOR [D]: of attention's output (NORM_AFTER uses ATTN_NORM and MLP_NORM) */
     ROLE_MLP_POST_NORM,
     ROLE_MLP_POST_NORM_BIAS,
     ROLE_LAYER_COUNT,

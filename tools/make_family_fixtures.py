@@ -6,7 +6,8 @@
                                                    build/tests/test_family_forward DIR/*)
 
 Files are those of make_fixtures.py; hidden states are kept of row 1 alone. A layer keeps its window, mask and RoPE wherever it goes:
-transformers looks layer_types up by position, so the list is permuted with the layers.
+transformers looks layer_types up by position, so the list is permuted with the layers. Attention is eager but for Falcon with ALiBi,
+where transformers' eager path adds the bias twice and sdpa, its default, once.
 
 Made with transformers 5.23, torch 2.15 (CPU).
 """
@@ -75,6 +76,73 @@ MODELS = {
     "phi3-longrope": ("phi3", dict(BASE, hidden_size=32, original_max_position_embeddings=16, partial_rotary_factor=0.75,
                                    rope_parameters=longrope(3)), BF16, "new"),
     "phi3-su": ("phi3", dict(BASE, num_key_value_heads=4, original_max_position_embeddings=16, rope_parameters=longrope(3)), F16, "su"),
+    "olmo": ("olmo", dict(BASE, clip_qkv=0.8), BF16, "new"),
+    "olmo-bias": ("olmo", dict(BASE, attention_bias=True, tie_word_embeddings=True, num_key_value_heads=4), F16, "old"),
+    "olmo2": ("olmo2", dict(BASE), BF16, "new"),
+    "olmo2-bias": ("olmo2", dict(BASE, attention_bias=True, tie_word_embeddings=True, rms_norm_eps=1e-3), F16, "old"),
+    "olmo3": ("olmo3", dict(BASE, num_hidden_layers=4, sliding_window=5,
+                            rope_parameters=dict(sliding_attention=dict(rope_type="default", rope_theta=500000.0),
+                                                 full_attention=dict(YARN, rope_theta=300.0))), BF16, "new"),
+    "olmoe": ("olmoe", dict(BASE, intermediate_size=14, num_experts=4, num_experts_per_tok=2, clip_qkv=1.5), BF16, "new"),
+    "olmoe-normalised": ("olmoe", dict(BASE, intermediate_size=10, num_experts=5, num_experts_per_tok=3, norm_topk_prob=True,
+                                       attention_bias=True), F16, "old"),
+    "stablelm": ("stablelm", dict(BASE, hidden_size=32, qk_layernorm=True, use_parallel_residual=True), BF16, "new"),
+    "stablelm-bias": ("stablelm", dict(BASE, hidden_size=32, use_qkv_bias=True, partial_rotary_factor=0.5), F16, "old"),
+    "starcoder2": ("starcoder2", dict(BASE, sliding_window=6), BF16, "new"),
+    "starcoder2-plain": ("starcoder2", dict(BASE, use_bias=False, tie_word_embeddings=False, norm_epsilon=1e-3), F16, "old"),
+    "granite": ("granite", dict(BASE, embedding_multiplier=3.0, residual_multiplier=0.4, attention_multiplier=0.3,
+                                logits_scaling=2.5), BF16, "new"),
+    "granite-bias": ("granite", dict(BASE, attention_bias=True, mlp_bias=True, tie_word_embeddings=True, logits_scaling=3.0,
+                                     attention_multiplier=0.5), F16, "old"),
+    "granitemoe": ("granitemoe", dict(BASE, intermediate_size=12, num_local_experts=4, num_experts_per_tok=2,
+                                      residual_multiplier=0.6, attention_multiplier=0.3), BF16, "new"),
+    "granitemoeshared": ("granitemoeshared", dict(BASE, intermediate_size=10, num_local_experts=5, num_experts_per_tok=3,
+                                                  shared_intermediate_size=18, attention_multiplier=0.3), F16, "new"),
+    "cohere": ("cohere", dict(BASE, use_qk_norm=True, logit_scale=0.7), BF16, "new"),
+    "cohere-bias": ("cohere", dict(BASE, attention_bias=True, logit_scale=0.4, num_key_value_heads=4, tie_word_embeddings=False),
+                    F16, "old"),
+    "cohere2": ("cohere2", dict(BASE, num_hidden_layers=4, sliding_window=5, logit_scale=0.5,
+                                layer_types=["sliding_attention", "full_attention", "sliding_attention", "full_attention"]),
+                BF16, "new"),
+    "smollm3": ("smollm3", dict(BASE, num_hidden_layers=4, no_rope_layers=[1, 0, 1, 1]), BF16, "new"),
+    "smollm3-sliding": ("smollm3", dict(BASE, num_hidden_layers=4, no_rope_layer_interval=2, use_sliding_window=True,
+                                        sliding_window=5, attention_bias=True, mlp_bias=True, tie_word_embeddings=False), F16, "old"),
+    "gpt-neox": ("gpt_neox", dict(BASE, hidden_size=32), BF16, "new"),
+    "gpt-neox-sequential": ("gpt_neox", dict(BASE, hidden_size=32, use_parallel_residual=False, attention_bias=False,
+                                             rotary_pct=0.5, tie_word_embeddings=True), F16, "old"),
+    "gptj": ("gptj", dict(vocab_size=61, n_positions=64, n_embd=32, n_layer=3, n_head=4, rotary_dim=4, n_inner=40), BF16, "new"),
+    "opt": ("opt", dict(BASE, ffn_dim=40), BF16, "new"),
+    "opt-after": ("opt", dict(BASE, ffn_dim=40, do_layer_norm_before=False, word_embed_proj_dim=10), BF16, "new"),
+    "opt-plain": ("opt", dict(BASE, ffn_dim=40, enable_bias=False, layer_norm_elementwise_affine=False, word_embed_proj_dim=30,
+                              activation_function="gelu", tie_word_embeddings=False), F16, "new"),
+    "bloom": ("bloom", dict(vocab_size=61, hidden_size=24, n_layer=3, n_head=4), BF16, "new"),
+    "bloom-five": ("bloom", dict(vocab_size=61, hidden_size=30, n_layer=3, n_head=5), BF16, "new"),
+    "mpt": ("mpt", dict(vocab_size=61, d_model=24, n_layers=3, n_heads=4, max_seq_len=64, attn_config=dict(clip_qkv=0.9)), BF16, "new"),
+    "mpt-six": ("mpt", dict(vocab_size=61, d_model=24, n_layers=3, n_heads=6, max_seq_len=64,
+                            attn_config=dict(softmax_scale=0.4)), F16, "new"),
+    "falcon": ("falcon", dict(vocab_size=61, hidden_size=24, num_hidden_layers=3, num_attention_heads=4), BF16, "new"),
+    "falcon-alibi": ("falcon", dict(vocab_size=61, hidden_size=24, num_hidden_layers=3, num_attention_heads=6, alibi=True,
+                                    multi_query=False, parallel_attn=False, bias=True), BF16, "new"),
+    "falcon-new": ("falcon", dict(vocab_size=61, hidden_size=24, num_hidden_layers=3, num_attention_heads=4, num_kv_heads=2,
+                                  new_decoder_architecture=True), BF16, "old"),
+    "falcon-eleven": ("falcon", dict(vocab_size=61, hidden_size=24, num_hidden_layers=3, num_attention_heads=4, num_kv_heads=2,
+                                     new_decoder_architecture=True, num_ln_in_parallel_attn=1, tie_word_embeddings=False), F16, "new"),
+    "gpt-neo": ("gpt_neo", dict(vocab_size=61, max_position_embeddings=64, hidden_size=24, num_layers=4, num_heads=4,
+                                attention_types=[[["global", "local"], 2]], window_size=5), BF16, "new"),
+    "gpt-bigcode": ("gpt_bigcode", dict(vocab_size=61, n_positions=64, n_embd=24, n_layer=3, n_head=4), BF16, "new"),
+    "gpt-bigcode-heads": ("gpt_bigcode", dict(vocab_size=61, n_positions=32, n_embd=24, n_layer=3, n_head=4, multi_query=False), F16, "new"),
+    "glm": ("glm", dict(BASE, head_dim=8), BF16, "new"),
+    "glm4": ("glm4", dict(BASE, head_dim=8, attention_bias=False), F16, "old"),
+    "nemotron": ("nemotron", dict(BASE, hidden_size=32), BF16, "new"),
+    "nemotron-bias": ("nemotron", dict(BASE, head_dim=8, attention_bias=True, mlp_bias=True), F16, "old"),
+    "arcee": ("arcee", dict(BASE, mlp_bias=True), BF16, "new"),
+    "persimmon": ("persimmon", dict({k: v for k, v in BASE.items() if k != "num_key_value_heads"}, hidden_size=32), BF16, "new"),
+    "exaone4": ("exaone4", dict(BASE, num_hidden_layers=4, sliding_window=5, sliding_window_pattern=3), BF16, "new"),
+    "seed-oss": ("seed_oss", dict(BASE, head_dim=8, attention_out_bias=True), BF16, "new"),
+    "ministral": ("ministral", dict(BASE, head_dim=6, sliding_window=5,
+                                    layer_types=["full_attention", "sliding_attention", "sliding_attention"]), BF16, "new"),
+    "helium": ("helium", dict(BASE, head_dim=6, attention_bias=True), BF16, "new"),
+    "ernie4-5": ("ernie4_5", dict(BASE, head_dim=8, use_bias=True), BF16, "new"),
 }
 
 
@@ -204,7 +272,8 @@ def make(directory, model_type, kwargs, dtype, dialect, seed, lengths=LENGTHS):
     path = os.path.join(directory, "config.json")
     if dialect != "new":
         old_dialect(path, dialect == "su")
-    loaded = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, attn_implementation="eager",
+    attention = "sdpa" if model_type == "falcon" and kwargs.get("alibi") else "eager"
+    loaded = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, attn_implementation=attention,
                                                   experts_implementation="eager")
     expect(loaded, directory, lengths)
 
