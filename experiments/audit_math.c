@@ -312,7 +312,7 @@ bool audit_route(Ball *share, const double *logits, int n, int top_k, bool norma
     for (int i = 0; i < n; i++) {
         int better = 0;
         for (int j = 0; j < n; j++)
-            better += logits[j] > logits[i] || (logits[j] == logits[i] && j < i);
+            better += (j < i && logits[j] == logits[i]) || logits[j] > logits[i];
         double e = exp(logits[i] - most);
         all += e;
         share[i] = point(better < top_k ? e : 0);

@@ -174,7 +174,7 @@ void audit_change_begin(const AuditInputs *in, const AuditOp *op, AuditChange *o
 
 static const Binding *binding(const AuditInputs *in, int layer, Role role)
 {
-    if (role == ROLE_COUNT)
+    if (role >= ROLE_COUNT)
         return NULL;
     const Binding *b =
         layer < 0 || role >= ROLE_LAYER_COUNT ? &in->model->bindings.role[role] : &in->model->bindings.layers[layer].role[role];
@@ -372,13 +372,14 @@ static int rotate(const AuditInputs *in, const AuditChange *c, const AuditTensor
 {
     size_t half = (size_t)c->rope.rotary_dims / 2, n = x->rows, dh = (size_t)c->traits.head_dim;
     size_t positions = n + (size_t)c->position_shift;
-    float *cosines = malloc(2 * positions * half * sizeof *cosines + 1), *sines = cosines + positions * half;
+    float *cosines = malloc(2 * positions * half * sizeof *cosines + 1);
     double *angles = malloc(half * sizeof *angles + 1);
     if (!cosines || !angles) {
         free(angles);
         free(cosines);
         return error_set(e, STATUS_FAILED, "audit: out of memory for rotary tables of %zu positions", positions);
     }
+    float *sines = cosines + positions * half;
     rope_table_fill(&c->rope, c->rope_arithmetic, positions, n, cosines, sines);
     for (size_t i = 0; c->backwards && i < positions * half; i++)
         sines[i] = -sines[i];
@@ -406,9 +407,10 @@ static int mix(const AuditInputs *in, const AuditOp *op, const AuditChange *c, B
 {
     const AuditTensor *q = op->in[0], *k = op->in[1], *v = op->in[2];
     size_t n = op->out->rows, n_q = n * q->cols, n_k = n * k->cols;
-    Ball *queries = malloc((n_q + n_k + 3 * n) * sizeof *queries + 1), *keys = queries + n_q;
+    Ball *queries = malloc((n_q + n_k + 3 * n) * sizeof *queries + 1);
     if (!queries)
         return error_set(e, STATUS_FAILED, "audit: out of memory for attention over %zu tokens", n);
+    Ball *keys = queries + n_q;
     int status = STATUS_OK;
     if (op->rotated) {
         for (size_t i = 0; i < n_q; i++)
