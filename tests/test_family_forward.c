@@ -1,6 +1,6 @@
 /* test_family_forward.c: every family against transformers: per-token losses of the intact model, every removal and every exchange, and
  * hidden states, on tiny random models (tests/data/families, made by tools/make_family_fixtures.py). Each model goes through the
- * f64 oracle, and through the fast table in the tree and in the naive loop.
+ * f64 oracle, through the fast table in the tree and in the naive loop, and through the stable, exact and ref64 tables.
  *
  * With directories as arguments it compares those instead and prints the worst error of each: the other half of
  * make_family_fixtures.py --random.
@@ -178,6 +178,15 @@ static void losses_in_the_tree(void)
         run_case(cases[i], NULL, 2, false);
 }
 
+/* Every operation a family needs is in every table. */
+static void losses_in_the_other_tables(void)
+{
+    static const Ops *const tables[] = {&ops_cpu_stable, &ops_cpu_exact, &ops_cpu_ref64};
+    for (size_t k = 0; k < sizeof tables / sizeof *tables; k++)
+        for (size_t i = 0; i < n_cases; i++)
+            run_case(cases[i], tables[k], 2, false);
+}
+
 static void losses_in_the_naive_loop(void)
 {
     for (size_t i = 0; i < n_cases; i++)
@@ -266,17 +275,25 @@ static void hidden_states(void)
     }
 }
 
+static void losses_of_arguments(void)
+{
+    for (size_t i = 0; i < n_cases; i++)
+        printf("%s: oracle %.2g, fast %.2g\n", cases[i], run_case(cases[i], &ops_ref, 1, false),
+               run_case(cases[i], NULL, 2, false));
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1) {
-        for (int i = 1; i < argc; i++)
-            printf("%s: oracle %.2g, fast %.2g\n", argv[i], run_case(argv[i], &ops_ref, 1, false),
-                   run_case(argv[i], NULL, 2, false));
+        for (int i = 1; i < argc && n_cases < MAX_CASES; i++)
+            snprintf(cases[n_cases++], sizeof cases[0], "%s", argv[i]);
+        RUN(losses_of_arguments);
         return test_finish();
     }
     list_cases("tests/data/families");
     RUN(losses_in_the_oracle);
     RUN(losses_in_the_tree);
+    RUN(losses_in_the_other_tables);
     RUN(losses_in_the_naive_loop);
     RUN(hidden_states);
     return test_finish();
