@@ -40,6 +40,7 @@ all: $(BUILD)/strata
 # Vector flags reach kernel files only, by their names.
 ifeq ($(ARCH),x86_64)
 $(BUILD)/kernels/cpu/%_avx2.o $(BUILD)/kernels/exact/%_avx2.o: SIMD := -mavx2 -mfma -mf16c
+$(BUILD)/tests/%_avx2.o: SIMD := -mavx2 -mfma -mf16c -Wno-psabi
 $(BUILD)/kernels/cpu/%_avx512.o $(BUILD)/kernels/exact/%_avx512.o: SIMD := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c
 endif
 

@@ -593,43 +593,59 @@ static void head(void)
     kit_close(&k);
 }
 
-int main(void)
+/* Every entry of a table at the level that is set. */
+static void try_table(const Ops *table, const char *level, int threads)
 {
-    static const struct {
-        const char *level;
-        CpuLevel needs;
-    } levels[] = {{"scalar", CPU_SCALAR}, {"avx2", CPU_AVX2}, {"avx512", CPU_AVX512}};
-    const Ops *const tables[] = {&ops_cpu_fast, &ops_cpu_stable, &ops_cpu_exact, &ops_cpu_ref64};
+    ops = table;
+    n_threads = threads;
+    printf("-- %s, %s, %d threads\n", ops->name, level, n_threads);
+    RUN(linear);
+    RUN(linear_add);
+    RUN(products_do_not_depend_on_the_batch);
+    RUN(norm);
+    RUN(rope);
+    RUN(activations);
+    RUN(sums_of_rows);
+    RUN(embeddings);
+    RUN(attention);
+    RUN(mixture);
+    RUN(head);
+}
+
+static void choose_seed(void)
+{
     const char *chosen = getenv("SEED");
     seed = chosen ? strtoull(chosen, NULL, 10) : 20261123;
     printf("seed %llu (SEED=N for another)\n", (unsigned long long)seed);
-    for (size_t l = 0; l < 3; l++) {
+}
+
+#ifndef KERNELS_ARE_WIDE /* tests/test_wide*.c bring a main of their own */
+static CpuLevel needed;
+
+static void level_is_there(void)
+{
+    if (cpu_level_native() < needed)
+        SKIP("this processor lacks an instruction set");
+}
+
+int main(void)
+{
+    static const char *const levels[] = {"scalar", "avx2", "avx512"};
+    const Ops *const tables[] = {&ops_cpu_fast, &ops_cpu_stable, &ops_cpu_exact, &ops_cpu_ref64};
+    choose_seed();
+    for (needed = CPU_SCALAR; needed <= CPU_AVX512; needed++) {
         Error e;
-        if (cpu_level_native() < levels[l].needs) {
-            printf("skipped: this processor has no %s\n", levels[l].level);
-            test_n_skipped++;
+        printf("-- %s\n", levels[needed]);
+        RUN(level_is_there);
+        if (cpu_level_native() < needed)
             continue;
-        }
-        if (cpu_level_set(levels[l].level, &e)) {
+        if (cpu_level_set(levels[needed], &e)) {
             printf("%s\n", e.text);
             return 1;
         }
-        for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++) {
-            ops = tables[i];
-            n_threads = 1 + (int)((i + l) % 3);
-            printf("-- %s, %s, %d threads\n", ops->name, levels[l].level, n_threads);
-            RUN(linear);
-            RUN(linear_add);
-            RUN(products_do_not_depend_on_the_batch);
-            RUN(norm);
-            RUN(rope);
-            RUN(activations);
-            RUN(sums_of_rows);
-            RUN(embeddings);
-            RUN(attention);
-            RUN(mixture);
-            RUN(head);
-        }
+        for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++)
+            try_table(tables[i], levels[needed], 1 + (int)((i + needed) % 3));
     }
     return test_finish();
 }
+#endif
