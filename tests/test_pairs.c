@@ -84,7 +84,7 @@ static void test_faults(void)
     check_fault("[5,6,7,8,9,1]", "[5,6,7,8,10,1]", "id 10, the vocabulary has 10");
     check_fault("[5,6,7,8,9,1]", "[5,-6,7,8,9,1]", "\"ids_a\"[1]");
     check_fault("[5,6,7,8,9,1]", "[5,6.5,7,8,9,1]", "\"ids_a\"[1]");
-    check_fault("[5,2,7,8,9,1]", "[5,2,7,8,9,4294967297]", "\"ids_b\"[5]");
+    check_fault("[5,2,7,8,9,1]", "[5,2,7,8,9,4294967297]", "\"ids_b\"[5]: expected an id");
     check_fault("\"edit_index\":1", "\"edit_index\":6", "from 0 to 5");
     check_fault("\"edit_index\":1", "\"edit_index\":2", "differ at 1");
     check_fault("\"edit_index\":1", "\"edit_index\":-1", "\"edit_index\": expected");
