@@ -7,18 +7,11 @@
 
 #include "kernels/cpu/cpu_context.h"
 
-typedef struct Attention {
-    OpsContext *c;
-    View out, q, k, v;
-    const AttnSeq *seqs;
-    size_t n_seqs;
-    const AttnSpec *spec;
-} Attention;
-
 /* Score columns of a tile begin at key `lo`; its keys end at `hi`. Calls the GEMM segment by segment. */
-static void scores_gemm(const Attention *a, const AttnSeq *s, const float *q, size_t n_q, size_t kv_col, size_t lo, size_t hi,
-                        float *scores, size_t ld)
+static void scores_gemm(const CpuAttention *a, const AttnSeq *s, const float *q, size_t n_q, size_t kv_col, size_t lo,
+                        size_t hi, float *scores, size_t ld, int thread)
 {
+    (void)thread;
     size_t base = 0;
     for (size_t i = 0; i < s->n_segments; base += s->segments[i++].n_rows) {
         size_t first = lo > base ? lo : base, end = base + s->segments[i].n_rows;
@@ -31,9 +24,10 @@ static void scores_gemm(const Attention *a, const AttnSeq *s, const float *q, si
     }
 }
 
-static void values_gemm(const Attention *a, const AttnSeq *s, const float *p, size_t ld, size_t n_q, size_t kv_col, size_t lo,
-                        size_t hi, float *out)
+static void values_gemm(const CpuAttention *a, const AttnSeq *s, const float *p, size_t ld, size_t n_q, size_t kv_col,
+                        size_t lo, size_t hi, float *out, int thread)
 {
+    (void)thread;
     size_t base = 0;
     float beta = 0;
     for (size_t i = 0; i < s->n_segments; base += s->segments[i++].n_rows) {
@@ -74,8 +68,10 @@ static void bend_scores(float *row, const AttnSpec *spec, int head, int position
     }
 }
 
-float cpu_softmax_visible(OpsContext *c, const AttnSpec *spec, int head, const AttnSeq *s, long p, size_t lo, size_t hi,
-                          float *row)
+/* row [hi - lo], raw scores of the query at position p (in keys of the sequence) for the keys [lo, hi), becomes e^(score - max) for
+ * the keys it sees, 0 for others; returns 1 / their sum, NaN where it sees none. hi > lo. */
+static float softmax_visible(OpsContext *c, const AttnSpec *spec, int head, const AttnSeq *s, long p, size_t lo, size_t hi,
+                             float *row)
 {
     long from = spec->window > 0 && p - spec->window + 1 > (long)lo ? p - spec->window + 1 : (long)lo;
     size_t skip = (size_t)from - lo, end = p < 0 ? 0 : (size_t)p + 1 < hi ? (size_t)p + 1 - lo : hi - lo;
@@ -92,7 +88,7 @@ float cpu_softmax_visible(OpsContext *c, const AttnSpec *spec, int head, const A
     return (float)(1 / sum);
 }
 
-static void attend_tile(const Attention *a, const AttnSeq *s, size_t n_keys, int head, size_t tile, int thread)
+static void attend_tile(const CpuAttention *a, const AttnSeq *s, size_t n_keys, int head, size_t tile, int thread)
 {
     const AttnSpec *spec = a->spec;
     size_t dh = (size_t)spec->head_dim, first_q = tile * ATTENTION_TILE, n_q = s->n_q - first_q;
@@ -106,15 +102,15 @@ static void attend_tile(const Attention *a, const AttnSeq *s, size_t n_keys, int
     float *scores = a->c->scores + (size_t)thread * ATTENTION_TILE * a->c->config.limits.max_seq;
     size_t ld = hi > lo ? hi - lo : 1;
     float *out = cpu_row(a->out, s->q_row + first_q) + (size_t)head * dh;
-    scores_gemm(a, s, cpu_row(a->q, s->q_row + first_q) + (size_t)head * dh, n_q, kv_col, lo, hi, scores, ld);
+    a->scores(a, s, cpu_row(a->q, s->q_row + first_q) + (size_t)head * dh, n_q, kv_col, lo, hi, scores, ld, thread);
     float inverse[ATTENTION_TILE];
     for (size_t t = 0; hi > lo && t < n_q; t++)
-        inverse[t] = cpu_softmax_visible(a->c, spec, head, s, first_position + (long)t, lo, hi, scores + t * ld);
+        inverse[t] = softmax_visible(a->c, spec, head, s, first_position + (long)t, lo, hi, scores + t * ld);
     for (size_t t = 0; hi <= lo && t < n_q; t++) { /* no query sees a key */
         memset(out + t * a->out.ld, 0, dh * sizeof *out);
         inverse[t] = NAN;
     }
-    values_gemm(a, s, scores, ld, n_q, kv_col, lo, hi, out);
+    a->values(a, s, scores, ld, n_q, kv_col, lo, hi, out, thread);
     for (size_t t = 0; t < n_q; t++)
         a->c->simd->scale(out + t * a->out.ld, inverse[t], dh);
 }
@@ -130,7 +126,7 @@ static size_t count_keys(const AttnSeq *s)
 /* Piece `task` takes every n-th unit, last tiles (the costly ones) of each sequence first. */
 static void attention_task(void *arg, size_t task, int thread)
 {
-    const Attention *a = arg;
+    const CpuAttention *a = arg;
     size_t n_threads = (size_t)pool_threads(a->c->pool), unit = 0;
     for (size_t i = 0; i < a->n_seqs; i++) {
         const AttnSeq *s = &a->seqs[i];
@@ -142,8 +138,22 @@ static void attention_task(void *arg, size_t task, int thread)
     }
 }
 
+void cpu_attention_run(const CpuAttention *a)
+{
+    pool_run(a->c->pool, attention_task, (void *)a, (size_t)pool_threads(a->c->pool));
+}
+
 void cpu_attention(OpsContext *c, View out, View q, View k, View v, const AttnSeq *seqs, size_t n_seqs, const AttnSpec *spec)
 {
-    Attention a = {.c = c, .out = out, .q = q, .k = k, .v = v, .seqs = seqs, .n_seqs = n_seqs, .spec = spec};
-    pool_run(c->pool, attention_task, &a, (size_t)pool_threads(c->pool));
+    CpuAttention a = {.c = c,
+                      .out = out,
+                      .q = q,
+                      .k = k,
+                      .v = v,
+                      .seqs = seqs,
+                      .n_seqs = n_seqs,
+                      .spec = spec,
+                      .scores = scores_gemm,
+                      .values = values_gemm};
+    cpu_attention_run(&a);
 }

@@ -4,20 +4,11 @@
  * queries share a tile, and which, cannot change a bit; softmax sees a query's own keys alone.
  *
  * The keys of a tile are packed to panels [k, C] of C = gemm_cols keys, the values to panels of C columns, one panel at a time. */
-#include <math.h>
 #include <string.h>
 
 #include "kernels/cpu/cpu_context.h"
 
 enum { STRETCH = 256, MAX_GROUP = 12, MAX_PANEL = 32, PADDED_TILE = ATTENTION_TILE + MAX_GROUP };
-
-typedef struct Attention {
-    OpsContext *c;
-    View out, q, k, v;
-    const AttnSeq *seqs;
-    size_t n_seqs;
-    const AttnSpec *spec;
-} Attention;
 
 /* Rows of k or v that hold keys [first, first + n) of a sequence, as pointers to column `col`. */
 static void find_keys(const AttnSeq *s, View kv, size_t col, size_t first, size_t n, const float **out)
@@ -63,10 +54,16 @@ static void pack_groups(const SimdTable *simd, float *to, const float *x, size_t
         simd->gemm_pack(to + r * k, x + r * ld, ld, n_rows - r < simd->gemm_rows ? n_rows - r : simd->gemm_rows, k);
 }
 
-static void score_keys(const Attention *a, const AttnSeq *s, const float *q, size_t n_q, size_t kv_col, size_t lo, size_t hi,
-                       float *packed, float *panel, float *scores, size_t ld)
+static float *scratch(const CpuAttention *a, int thread)
+{
+    return a->c->gemm + (size_t)thread * cpu_gemm_scratch_elems(&a->c->config.limits);
+}
+
+static void score_keys(const CpuAttention *a, const AttnSeq *s, const float *q, size_t n_q, size_t kv_col, size_t lo, size_t hi,
+                       float *scores, size_t ld, int thread)
 {
     const SimdTable *simd = a->c->simd;
+    float *packed = scratch(a, thread), *panel = packed + PADDED_TILE * STRETCH;
     size_t dh = (size_t)a->spec->head_dim, cols = simd->gemm_cols;
     for (size_t d0 = 0; d0 < dh; d0 += STRETCH) {
         size_t k = dh - d0 < STRETCH ? dh - d0 : STRETCH;
@@ -85,10 +82,11 @@ static void score_keys(const Attention *a, const AttnSeq *s, const float *q, siz
     }
 }
 
-static void sum_values(const Attention *a, const AttnSeq *s, const float *p, size_t ld, size_t n_q, size_t kv_col, size_t lo,
-                       size_t hi, float *packed, float *panel, float *out)
+static void sum_values(const CpuAttention *a, const AttnSeq *s, const float *p, size_t ld, size_t n_q, size_t kv_col, size_t lo,
+                       size_t hi, float *out, int thread)
 {
     const SimdTable *simd = a->c->simd;
+    float *packed = scratch(a, thread), *panel = packed + PADDED_TILE * STRETCH;
     size_t dh = (size_t)a->spec->head_dim, cols = simd->gemm_cols;
     for (size_t j0 = lo, j1; j0 < hi; j0 = j1) {
         const float *values[STRETCH];
@@ -107,53 +105,18 @@ static void sum_values(const Attention *a, const AttnSeq *s, const float *p, siz
     }
 }
 
-static void attend_tile(const Attention *a, const AttnSeq *s, size_t n_keys, int head, size_t tile, int thread)
-{
-    const AttnSpec *spec = a->spec;
-    size_t dh = (size_t)spec->head_dim, first_q = tile * ATTENTION_TILE, n_q = s->n_q - first_q;
-    n_q = n_q < ATTENTION_TILE ? n_q : ATTENTION_TILE;
-    size_t kv_col = (size_t)(head / (spec->n_heads / spec->n_kv_heads)) * dh;
-    long first_position = (long)s->first_position + (long)first_q - s->key_position;
-    long last = first_position + (long)n_q - 1, begin = spec->window > 0 ? first_position - spec->window + 1 : 0;
-    size_t lo = begin > 0 ? (size_t)begin : 0, hi = last < 0 ? 0 : (size_t)last + 1;
-    hi = hi < n_keys ? hi : n_keys;
-    size_t ld = hi > lo ? hi - lo : 1;
-    float *scores = a->c->scores + (size_t)thread * ATTENTION_TILE * a->c->config.limits.max_seq;
-    float *packed = a->c->gemm + (size_t)thread * cpu_gemm_scratch_elems(&a->c->config.limits);
-    float *panel = packed + PADDED_TILE * STRETCH;
-    float *out = cpu_row(a->out, s->q_row + first_q) + (size_t)head * dh, inverse[ATTENTION_TILE];
-    score_keys(a, s, cpu_row(a->q, s->q_row + first_q) + (size_t)head * dh, n_q, kv_col, lo, hi, packed, panel, scores, ld);
-    for (size_t t = 0; hi > lo && t < n_q; t++)
-        inverse[t] = cpu_softmax_visible(a->c, spec, head, s, first_position + (long)t, lo, hi, scores + t * ld);
-    for (size_t t = 0; hi <= lo && t < n_q; t++) { /* no query sees a key */
-        memset(out + t * a->out.ld, 0, dh * sizeof *out);
-        inverse[t] = NAN;
-    }
-    sum_values(a, s, scores, ld, n_q, kv_col, lo, hi, packed, panel, out);
-    for (size_t t = 0; t < n_q; t++)
-        a->c->simd->scale(out + t * a->out.ld, inverse[t], dh);
-}
-
-/* Piece `task` takes every n-th unit, last tiles (the costly ones) of each sequence first. */
-static void attention_task(void *arg, size_t task, int thread)
-{
-    const Attention *a = arg;
-    size_t n_threads = (size_t)pool_threads(a->c->pool), unit = 0;
-    for (size_t i = 0; i < a->n_seqs; i++) {
-        const AttnSeq *s = &a->seqs[i];
-        size_t n_keys = 0, n_tiles = (s->n_q + ATTENTION_TILE - 1) / ATTENTION_TILE;
-        for (size_t j = 0; j < s->n_segments; j++)
-            n_keys += s->segments[j].n_rows;
-        for (size_t tile = n_tiles; tile-- > 0;)
-            for (int head = 0; head < a->spec->n_heads; head++)
-                if (unit++ % n_threads == task)
-                    attend_tile(a, s, n_keys, head, tile, thread);
-    }
-}
-
 void cpu_attention_stable(OpsContext *c, View out, View q, View k, View v, const AttnSeq *seqs, size_t n_seqs,
                           const AttnSpec *spec)
 {
-    Attention a = {.c = c, .out = out, .q = q, .k = k, .v = v, .seqs = seqs, .n_seqs = n_seqs, .spec = spec};
-    pool_run(c->pool, attention_task, &a, (size_t)pool_threads(c->pool));
+    CpuAttention a = {.c = c,
+                      .out = out,
+                      .q = q,
+                      .k = k,
+                      .v = v,
+                      .seqs = seqs,
+                      .n_seqs = n_seqs,
+                      .spec = spec,
+                      .scores = score_keys,
+                      .values = sum_values};
+    cpu_attention_run(&a);
 }

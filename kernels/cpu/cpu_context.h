@@ -44,10 +44,23 @@ void cpu_attention(OpsContext *c, View out, View q, View k, View v, const AttnSe
 /* The same with sums of one order, for cpu/stable. */
 void cpu_attention_stable(OpsContext *c, View out, View q, View k, View v, const AttnSeq *seqs, size_t n_seqs,
                           const AttnSpec *spec);
-/* row [hi - lo], raw scores of the query at position p (in keys of the sequence) for the keys [lo, hi), becomes e^(score - max) for
- * the keys it sees, 0 for others; returns 1 / their sum, NaN where it sees none. hi > lo. */
-float cpu_softmax_visible(OpsContext *c, const AttnSpec *spec, int head, const AttnSeq *s, long p, size_t lo, size_t hi,
-                          float *row);
+/* What the two share: tiles of queries, softmax, threads; products of a tile with the keys [lo, hi) of its sequence differ.
+ *   scores: scores[t, j - lo] = q[t] . k[j], q [n_q, Dh] with the ld of a->q, scores with ld
+ *   values: out[t] = sum_j p[t, j - lo] v[j], p with ld, out [n_q, Dh] with the ld of a->out
+ * kv_col is the first column of the key/value head; thread chooses scratch. */
+typedef struct CpuAttention CpuAttention;
+struct CpuAttention {
+    OpsContext *c;
+    View out, q, k, v;
+    const AttnSeq *seqs;
+    size_t n_seqs;
+    const AttnSpec *spec;
+    void (*scores)(const CpuAttention *a, const AttnSeq *s, const float *q, size_t n_q, size_t kv_col, size_t lo, size_t hi,
+                   float *scores, size_t ld, int thread);
+    void (*values)(const CpuAttention *a, const AttnSeq *s, const float *p, size_t ld, size_t n_q, size_t kv_col, size_t lo,
+                   size_t hi, float *out, int thread);
+};
+void cpu_attention_run(const CpuAttention *a);
 void cpu_route(OpsContext *c, Routes out, View logits, const RouteSpec *spec);
 void cpu_moe(OpsContext *c, View out, View x, Routes routes, const ExpertWeights *experts, const RouteSpec *spec, ActKind act);
 void cpu_head(OpsContext *c, const HeadArgs *args);
