@@ -35,41 +35,35 @@ static const TensorRule mpt_rules[] = {
     {"~norm_f.weight", ROLE_FINAL_NORM, {SIDE_D}, FORM_PLAIN, WHEN_ALWAYS},
     {"lm_head.weight", ROLE_HEAD, {SIDE_V, SIDE_D}, FORM_PLAIN, WHEN_UNTIED},
 };
+/* All but the norms in front of attention and MLP. */
+#define FALCON_BODY \
+    {"~h.{l}.self_attention.query_key_value.weight", ROLE_QKV, {SIDE_QKV, SIDE_D}, FORM_QKV_GROUPS, WHEN_ALWAYS}, \
+        {"~h.{l}.self_attention.query_key_value.bias", ROLE_QKV_BIAS, {SIDE_QKV}, FORM_QKV_GROUPS, WHEN_ATTN_BIAS}, \
+        {"~h.{l}.self_attention.dense.weight", ROLE_O, {SIDE_D, SIDE_Q}, FORM_PLAIN, WHEN_ALWAYS}, \
+        {"~h.{l}.self_attention.dense.bias", ROLE_O_BIAS, {SIDE_D}, FORM_PLAIN, WHEN_ATTN_OUT_BIAS}, \
+        {"~h.{l}.mlp.dense_h_to_4h.weight", ROLE_GATE_UP, {SIDE_F, SIDE_D}, FORM_PLAIN, WHEN_ALWAYS}, \
+        {"~h.{l}.mlp.dense_h_to_4h.bias", ROLE_GATE_UP_BIAS, {SIDE_F}, FORM_PLAIN, WHEN_MLP_BIAS}, \
+        {"~h.{l}.mlp.dense_4h_to_h.weight", ROLE_DOWN, {SIDE_D, SIDE_F}, FORM_PLAIN, WHEN_ALWAYS}, \
+        {"~h.{l}.mlp.dense_4h_to_h.bias", ROLE_DOWN_BIAS, {SIDE_D}, FORM_PLAIN, WHEN_MLP_BIAS}, \
+        {"~word_embeddings.weight", ROLE_EMBED, {SIDE_V, SIDE_D}, FORM_PLAIN, WHEN_ALWAYS}, \
+        {"~ln_f.weight", ROLE_FINAL_NORM, {SIDE_D}, FORM_PLAIN, WHEN_ALWAYS}, \
+        {"~ln_f.bias", ROLE_FINAL_NORM_BIAS, {SIDE_D}, FORM_PLAIN, WHEN_ALWAYS}, \
+    { \
+        "lm_head.weight", ROLE_HEAD, {SIDE_V, SIDE_D}, FORM_PLAIN, WHEN_UNTIED \
+    }
 static const TensorRule falcon_rules[] = {
     {"~h.{l}.input_layernorm.weight", ROLE_ATTN_NORM, {SIDE_D}, FORM_PLAIN, WHEN_ALWAYS},
     {"~h.{l}.input_layernorm.bias", ROLE_ATTN_NORM_BIAS, {SIDE_D}, FORM_PLAIN, WHEN_ALWAYS},
     {"~h.{l}.post_attention_layernorm.weight", ROLE_MLP_NORM, {SIDE_D}, FORM_PLAIN, WHEN_TWO_NORMS},
     {"~h.{l}.post_attention_layernorm.bias", ROLE_MLP_NORM_BIAS, {SIDE_D}, FORM_PLAIN, WHEN_TWO_NORMS_BIAS},
-    {"~h.{l}.self_attention.query_key_value.weight", ROLE_QKV, {SIDE_QKV, SIDE_D}, FORM_QKV_GROUPS, WHEN_ALWAYS},
-    {"~h.{l}.self_attention.query_key_value.bias", ROLE_QKV_BIAS, {SIDE_QKV}, FORM_QKV_GROUPS, WHEN_ATTN_BIAS},
-    {"~h.{l}.self_attention.dense.weight", ROLE_O, {SIDE_D, SIDE_Q}, FORM_PLAIN, WHEN_ALWAYS},
-    {"~h.{l}.self_attention.dense.bias", ROLE_O_BIAS, {SIDE_D}, FORM_PLAIN, WHEN_ATTN_OUT_BIAS},
-    {"~h.{l}.mlp.dense_h_to_4h.weight", ROLE_GATE_UP, {SIDE_F, SIDE_D}, FORM_PLAIN, WHEN_ALWAYS},
-    {"~h.{l}.mlp.dense_h_to_4h.bias", ROLE_GATE_UP_BIAS, {SIDE_F}, FORM_PLAIN, WHEN_MLP_BIAS},
-    {"~h.{l}.mlp.dense_4h_to_h.weight", ROLE_DOWN, {SIDE_D, SIDE_F}, FORM_PLAIN, WHEN_ALWAYS},
-    {"~h.{l}.mlp.dense_4h_to_h.bias", ROLE_DOWN_BIAS, {SIDE_D}, FORM_PLAIN, WHEN_MLP_BIAS},
-    {"~word_embeddings.weight", ROLE_EMBED, {SIDE_V, SIDE_D}, FORM_PLAIN, WHEN_ALWAYS},
-    {"~ln_f.weight", ROLE_FINAL_NORM, {SIDE_D}, FORM_PLAIN, WHEN_ALWAYS},
-    {"~ln_f.bias", ROLE_FINAL_NORM_BIAS, {SIDE_D}, FORM_PLAIN, WHEN_ALWAYS},
-    {"lm_head.weight", ROLE_HEAD, {SIDE_V, SIDE_D}, FORM_PLAIN, WHEN_UNTIED},
+    FALCON_BODY,
 };
 static const TensorRule falcon_two_rules[] = {
     {"~h.{l}.ln_attn.weight", ROLE_ATTN_NORM, {SIDE_D}, FORM_PLAIN, WHEN_ALWAYS},
     {"~h.{l}.ln_attn.bias", ROLE_ATTN_NORM_BIAS, {SIDE_D}, FORM_PLAIN, WHEN_ALWAYS},
     {"~h.{l}.ln_mlp.weight", ROLE_MLP_NORM, {SIDE_D}, FORM_PLAIN, WHEN_ALWAYS},
     {"~h.{l}.ln_mlp.bias", ROLE_MLP_NORM_BIAS, {SIDE_D}, FORM_PLAIN, WHEN_ALWAYS},
-    {"~h.{l}.self_attention.query_key_value.weight", ROLE_QKV, {SIDE_QKV, SIDE_D}, FORM_QKV_GROUPS, WHEN_ALWAYS},
-    {"~h.{l}.self_attention.query_key_value.bias", ROLE_QKV_BIAS, {SIDE_QKV}, FORM_QKV_GROUPS, WHEN_ATTN_BIAS},
-    {"~h.{l}.self_attention.dense.weight", ROLE_O, {SIDE_D, SIDE_Q}, FORM_PLAIN, WHEN_ALWAYS},
-    {"~h.{l}.self_attention.dense.bias", ROLE_O_BIAS, {SIDE_D}, FORM_PLAIN, WHEN_ATTN_OUT_BIAS},
-    {"~h.{l}.mlp.dense_h_to_4h.weight", ROLE_GATE_UP, {SIDE_F, SIDE_D}, FORM_PLAIN, WHEN_ALWAYS},
-    {"~h.{l}.mlp.dense_h_to_4h.bias", ROLE_GATE_UP_BIAS, {SIDE_F}, FORM_PLAIN, WHEN_MLP_BIAS},
-    {"~h.{l}.mlp.dense_4h_to_h.weight", ROLE_DOWN, {SIDE_D, SIDE_F}, FORM_PLAIN, WHEN_ALWAYS},
-    {"~h.{l}.mlp.dense_4h_to_h.bias", ROLE_DOWN_BIAS, {SIDE_D}, FORM_PLAIN, WHEN_MLP_BIAS},
-    {"~word_embeddings.weight", ROLE_EMBED, {SIDE_V, SIDE_D}, FORM_PLAIN, WHEN_ALWAYS},
-    {"~ln_f.weight", ROLE_FINAL_NORM, {SIDE_D}, FORM_PLAIN, WHEN_ALWAYS},
-    {"~ln_f.bias", ROLE_FINAL_NORM_BIAS, {SIDE_D}, FORM_PLAIN, WHEN_ALWAYS},
-    {"lm_head.weight", ROLE_HEAD, {SIDE_V, SIDE_D}, FORM_PLAIN, WHEN_UNTIED},
+    FALCON_BODY,
 };
 static const TensorLayout bloom_layouts[] = {
     {"~word_embeddings.weight", bloom_rules, sizeof bloom_rules / sizeof *bloom_rules}};
