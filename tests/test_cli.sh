@@ -2,38 +2,7 @@
 # test_cli.sh: the command line as a user meets it: every refusal is one line with the right exit status, a sweep that is killed
 # goes on to the identical ledger, another run's folder is refused, a budget is kept.
 cd "$(dirname "$0")/.." || exit 1
-STRATA=${BUILD:-build}/strata
-MODEL=tools/demo/model
-TEXT=tools/demo/wikitext-2-excerpt.txt
-tmp=$(mktemp -d "${TMPDIR:-/tmp}/strata-cli-XXXXXX") || exit 1
-trap 'rm -rf "$tmp"' EXIT
-passed=0 failed=0
-ok() {
-    passed=$((passed + 1))
-}
-bad() {
-    failed=$((failed + 1))
-    echo "failed: $1"
-    [ -s "$tmp/err" ] && sed 's/^/    /' "$tmp/err" | head -5
-}
-# refuses STATUS TEXT ARGUMENT...: the command exits with STATUS and says one line that holds TEXT.
-refuses() {
-    local status=$1 text=$2
-    shift 2
-    "$STRATA" "$@" >"$tmp/out" 2>"$tmp/err"
-    local got=$?
-    if [ $got = "$status" ] && [ "$(wc -l <"$tmp/err")" = 1 ] && grep -qF -- "$text" "$tmp/err"; then
-        ok
-    else
-        bad "strata $* exits $got, expected $status with one line about \"$text\""
-    fi
-}
-# works NAME COMMAND...
-works() {
-    local name=$1
-    shift
-    if "$@" >"$tmp/out" 2>"$tmp/err"; then ok; else bad "$name: exit $?"; fi
-}
+. tests/cli.bash cli
 
 refuses 2 'unknown command' frobnicate
 refuses 2 'did you mean --max_samples' sweep --max_sample 3
@@ -105,5 +74,4 @@ status=$?
 works 'a finished sweep again' $sweep --output_dir "$tmp/whole"
 refuses 2 '--force' sweep --model_name $MODEL --dataset_path $TEXT --max_samples 40 --context 64 --experiment exchange --quiet --output_dir "$tmp/whole"
 
-echo "$passed passed, $failed failed"
-[ "$failed" = 0 ]
+finish

@@ -2,40 +2,24 @@
 # test_compare.sh: strata compare and strata report on the command line: refusals are one line with the right exit status, the seed's form of the command
 # works on real sweeps, equal runs write equal files.
 cd "$(dirname "$0")/.." || exit 1
-STRATA=${BUILD:-build}/strata
+. tests/cli.bash compare
 DATA=tests/data/compare
-tmp=$(mktemp -d "${TMPDIR:-/tmp}/strata-compare-XXXXXX") || exit 1
-trap 'rm -rf "$tmp"' EXIT
-passed=0 failed=0
-ok() { passed=$((passed + 1)); }
-bad() {
-    failed=$((failed + 1))
-    echo "failed: $1"
-    [ -s "$tmp/err" ] && sed 's/^/    /' "$tmp/err" | head -5
-}
-# refuses STATUS TEXT ARGUMENT...: the command exits with STATUS and says one line that holds TEXT.
-refuses() {
-    local status=$1 text=$2
-    shift 2
-    "$STRATA" "$@" --output_dir "$tmp/refused" >"$tmp/out" 2>"$tmp/err"
-    local got=$?
-    if [ $got = "$status" ] && [ "$(wc -l <"$tmp/err")" = 1 ] && grep -qF -- "$text" "$tmp/err" && [ ! -e "$tmp/refused" ]; then
-        ok
-    else
-        bad "strata $* exits $got, expected $status with one line about \"$text\""
-    fi
+# refuses_untouched STATUS TEXT ARGUMENT...: and nothing is written.
+refuses_untouched() {
+    refuses "$@" --output_dir "$tmp/refused"
+    [ ! -e "$tmp/refused" ] || bad "strata $* is refused and writes"
 }
 # holds NAME FILE TEXT
 holds() { if grep -qF -- "$3" "$2"; then ok; else bad "$1: $2 does not hold \"$3\""; fi; }
 
-refuses 2 'expected two ppl.json or more' compare --json_files $DATA/a/ppl.json --experiment removal
-refuses 2 '--json_files: a value is missing' compare --json_files --experiment removal
-refuses 2 'expected two ppl.json or more' compare --experiment removal
-refuses 1 "$DATA/none/ppl.json" compare --json_files $DATA/a/ppl.json $DATA/none/ppl.json --experiment removal
-refuses 2 'experiment: expected exchange, found removal' compare --json_files $DATA/a/ppl.json $DATA/b/ppl.json --experiment exchange
-refuses 2 'models are compared on the same rows only' compare --json_files $DATA/a/ppl.json $DATA/other_rows/ppl.json --experiment removal
-refuses 2 '--depth' compare --json_files $DATA/a/ppl.json $DATA/b/ppl.json --depth shallow
-refuses 2 'did you mean --json_files' compare --json_file $DATA/a/ppl.json
+refuses_untouched 2 'expected two ppl.json or more' compare --json_files $DATA/a/ppl.json --experiment removal
+refuses_untouched 2 '--json_files: a value is missing' compare --json_files --experiment removal
+refuses_untouched 2 'expected two ppl.json or more' compare --experiment removal
+refuses_untouched 1 "$DATA/none/ppl.json" compare --json_files $DATA/a/ppl.json $DATA/none/ppl.json --experiment removal
+refuses_untouched 2 'experiment: expected exchange, found removal' compare --json_files $DATA/a/ppl.json $DATA/b/ppl.json --experiment exchange
+refuses_untouched 2 'models are compared on the same rows only' compare --json_files $DATA/a/ppl.json $DATA/other_rows/ppl.json --experiment removal
+refuses_untouched 2 '--depth' compare --json_files $DATA/a/ppl.json $DATA/b/ppl.json --depth shallow
+refuses_untouched 2 'did you mean --json_files' compare --json_file $DATA/a/ppl.json
 
 # A model of 12 layers and one of few, with another tokenizer, on the same rows: the command as the seed has it.
 removal() {
@@ -56,7 +40,7 @@ removal tools/demo/model 10
 A=$tmp/results/removal/model_n12_wikitext-2-excerpt_n12/ppl.json
 B=$tmp/results/removal/stranger_n12_wikitext-2-excerpt_n12/ppl.json
 C=$tmp/results/removal/model_n10_wikitext-2-excerpt_n10/ppl.json
-refuses 2 '(12 and 10 rows)' compare --json_files "$A" "$C" --experiment removal
+refuses_untouched 2 '(12 and 10 rows)' compare --json_files "$A" "$C" --experiment removal
 "$STRATA" compare --json_files "$A" "$B" --experiment removal --output_dir "$tmp/one" >"$tmp/out" 2>"$tmp/err" && ok || bad 'compare'
 holds 'the table' "$tmp/out" 'bits/byte'
 holds 'the table' "$tmp/out" 'Spearman'
@@ -76,9 +60,9 @@ if cmp "$tmp/one/compare.csv" "$tmp/by_pos/compare.csv" >"$tmp/err"; then ok; el
 holds '--json' "$tmp/out" '"depth": "absolute"'
 
 # The paper's material of the same sweeps.
-refuses 2 'expected a result folder' report
-refuses 1 "$tmp/none/ppl.json" report "$tmp/none/ppl.json"
-refuses 2 'expected en, ja or both' report "$A" --lang fr
+refuses_untouched 2 'expected a result folder' report
+refuses_untouched 1 "$tmp/none/ppl.json" report "$tmp/none/ppl.json"
+refuses_untouched 2 'expected en, ja or both' report "$A" --lang fr
 "$STRATA" report "$(dirname "$A")" >"$tmp/out" 2>"$tmp/err" && ok || bad 'report'
 holds 'the next command' "$tmp/out" 'pdflatex report.tex'
 for file in README.md methods.en.md methods.ja.md setup.tex layers.tex layers.csv figures/layers_84mm.pdf figures/layers_174mm.svg; do
@@ -87,5 +71,4 @@ done
 "$STRATA" report "$A" "$B" --lang en --output_dir "$tmp/both" --quiet >"$tmp/out" 2>"$tmp/err" && ok || bad 'report of two'
 holds 'report of two' "$tmp/both/setup.csv" 'result 2'
 
-echo "$passed passed, $failed failed"
-[ "$failed" = 0 ]
+finish

@@ -3,33 +3,13 @@
  * f64 oracle, through the fast table in the tree and in the naive loop, and through the stable, exact and ref64 tables.
  *
  * With directories as arguments it compares those instead and prints the worst error of each: the other half of
- * make_family_fixtures.py --random.
- *
- * Tolerance: as in test_forward.c, 5e-5 nats; transformers' own f32 rounding is within it (the oracle's error is printed). */
+ * make_family_fixtures.py --random. */
 #include <dirent.h>
 #include <stdlib.h>
 
-#include "engine/run.h"
-#include "tests/test.h"
+#include "tests/dump_case.h"
 
-enum { MAX_ROWS = 8, MAX_CASES = 256 };
-static const double tolerance = 5e-5;
-
-typedef struct Case {
-    const char *directory;
-    Model model;
-    TensorFile expected;
-    int32_t ids[512];
-    size_t starts[MAX_ROWS + 1], n_rows;
-    OrderSet orders[2]; /* removal, exchange */
-    double worst;
-} Case;
-
-typedef struct Check {
-    Case *c;
-    const OrderSet *set;
-    size_t n_results, n_bad;
-} Check;
+enum { MAX_CASES = 256 };
 
 static char cases[MAX_CASES][256];
 static size_t n_cases;
@@ -50,102 +30,13 @@ static void list_cases(const char *root)
     qsort(cases, n_cases, sizeof cases[0], by_name);
 }
 
-static bool case_open(Case *c, const char *directory)
-{
-    Error e;
-    char path[512];
-    memset(c, 0, sizeof *c);
-    c->directory = directory;
-    if (model_open(directory, &c->model, &e)) {
-        CHECK_MSG(false, "%s", e.text);
-        return false;
-    }
-    snprintf(path, sizeof path, "%s/expected.safetensors", directory);
-    if (tensor_file_open(path, &c->expected, &e)) {
-        CHECK_MSG(false, "%s", e.text);
-        return false;
-    }
-    for (c->n_rows = 0; c->n_rows < MAX_ROWS; c->n_rows++) {
-        snprintf(path, sizeof path, "ids.%zu", c->n_rows);
-        const Tensor *t = tensor_file_find(&c->expected, path);
-        if (!t || c->starts[c->n_rows] + t->shape[0] > 512)
-            break;
-        memcpy(c->ids + c->starts[c->n_rows], t->data, t->size_bytes);
-        c->starts[c->n_rows + 1] = c->starts[c->n_rows] + t->shape[0];
-    }
-    CHECK(c->n_rows >= 2);
-    int n_layers = c->model.traits.n_layers;
-    CHECK(orders_generate("removal", n_layers, 0, &c->orders[0], &e) == STATUS_OK);
-    CHECK(orders_generate("exchange", n_layers, 0, &c->orders[1], &e) == STATUS_OK);
-    return true;
-}
-
-static void case_close(Case *c)
-{
-    model_close(&c->model);
-    tensor_file_close(&c->expected);
-    order_set_free(&c->orders[0]);
-    order_set_free(&c->orders[1]);
-}
-
-/* Compares one order's losses with the dump, row by row. */
-static int on_results(void *user, size_t order, const HeadResults *r, Error *e)
-{
-    Check *k = user;
-    (void)e;
-    size_t at = 0;
-    for (size_t row = 0; row < k->c->n_rows; row++) {
-        char name[128];
-        snprintf(name, sizeof name, "nll.%s.%zu", k->set->orders[order].name, row);
-        const Tensor *t = tensor_file_find(&k->c->expected, name);
-        size_t n = k->c->starts[row + 1] - k->c->starts[row] - 1;
-        CHECK_MSG(t && t->shape[0] == n, "%s: %s is missing", k->c->directory, name);
-        for (size_t i = 0; t && i < n; i++, at++) {
-            float expected;
-            memcpy(&expected, (const char *)t->data + 4 * i, 4);
-            double error = fabs(r->nll[at] - (double)expected);
-            k->c->worst = error <= k->c->worst ? k->c->worst : error;
-            k->n_bad += !(error <= tolerance);
-        }
-    }
-    k->n_results++;
-    return STATUS_OK;
-}
-
-static void run_set(Case *c, const Session *s, const OrderSet *set, bool naive)
-{
-    Error e;
-    Run *run;
-    size_t longest = 0, rows = c->starts[c->n_rows];
-    for (size_t i = 0; i < c->n_rows; i++)
-        longest = c->starts[i + 1] - c->starts[i] > longest ? c->starts[i + 1] - c->starts[i] : longest;
-    RunRequest q = {.orders = set->orders,
-                    .n_orders = set->n_orders,
-                    .longest_window = longest,
-                    .total_rows = rows,
-                    .block_rows = rows,
-                    .naive = naive};
-    Check check = {.c = c, .set = set};
-    RunHooks hooks = {.user = &check, .on_results = on_results};
-    TokenBlock block = {.ids = c->ids, .window_start = c->starts, .n_rows = rows, .n_windows = c->n_rows};
-    int status = run_open(s, &q, &run, &e);
-    CHECK_MSG(!status, "%s: %s", c->directory, e.text);
-    if (status)
-        return;
-    status = run_block(run, &block, &hooks, &e);
-    CHECK_MSG(!status, "%s: %s", c->directory, e.text);
-    CHECK_MSG(check.n_bad == 0 && check.n_results == set->n_orders, "%s on %s, %s: %zu wrong values, worst loss error %g",
-              c->directory, s->ops->name, set->orders[1].name, check.n_bad, c->worst);
-    run_close(run);
-}
-
 /* The worst error of one directory in one arithmetic. */
 static double run_case(const char *directory, const Ops *ops, int threads, bool naive)
 {
-    Case c;
+    DumpCase c;
     Session s = {0};
     Error e;
-    if (case_open(&c, directory)) {
+    if (dump_case_open(&c, directory, directory, directory)) {
         SessionOptions so = {.device = "cpu",
                              .numerics = "fast",
                              .dtype = "f32",
@@ -153,11 +44,11 @@ static double run_case(const char *directory, const Ops *ops, int threads, bool 
                              .memory_bytes = (size_t)1 << 30,
                              .ops = ops};
         CHECK(session_open(&c.model, &so, &s, &e) == STATUS_OK);
-        run_set(&c, &s, &c.orders[0], naive);
-        run_set(&c, &s, &c.orders[1], naive);
+        dump_case_run(&c, &s, &c.orders[0], naive);
+        dump_case_run(&c, &s, &c.orders[1], naive);
         session_close(&s);
     }
-    case_close(&c);
+    dump_case_close(&c);
     return c.worst;
 }
 
@@ -193,85 +84,21 @@ static void losses_in_the_naive_loop(void)
         run_case(cases[i], NULL, 1, true);
 }
 
-typedef struct Hidden {
-    const Case *c;
-    const Session *session;
-    Run *run;
-    const Order *order;
-    double host[512 * 64];
-    size_t n_checked, n_bad, row;
-} Hidden;
-
-static void compare_hidden(Hidden *h, size_t state, const double *got)
-{
-    char name[32];
-    snprintf(name, sizeof name, "hidden.%zu", h->row);
-    const Tensor *t = tensor_file_find(&h->c->expected, name);
-    size_t n = t->shape[1] * t->shape[2];
-    double most = 0;
-    for (size_t i = 0; i < n; i++) {
-        float x;
-        memcpy(&x, (const char *)t->data + 4 * (state * n + i), 4);
-        most = fabs((double)x) > most ? fabs((double)x) : most;
-    }
-    for (size_t i = 0; i < n; i++) {
-        float x;
-        memcpy(&x, (const char *)t->data + 4 * (state * n + i), 4);
-        h->n_bad += !(fabs(got[i] - (double)x) <= 2e-5 * (1 + most));
-    }
-    h->n_checked++;
-}
-
-static int on_node(void *user, const Plan *plan, int32_t node, View residual, Error *e)
-{
-    Hidden *h = user;
-    (void)e;
-    h->session->ops->download(run_get_context(h->run), h->host, residual);
-    if (node == 0)
-        compare_hidden(h, 0, h->host);
-    for (size_t i = 0; i < h->order->n_items; i++)
-        if (plan_node_at(plan, 0, h->order, i, POINT_POST) == node)
-            compare_hidden(h, i + 1, h->host);
-    return STATUS_OK;
-}
-
-static int on_final(void *user, size_t order, size_t first_row, View normed, Error *e)
-{
-    Hidden *h = user;
-    (void)e;
-    (void)order;
-    h->session->ops->download(run_get_context(h->run), h->host + first_row * normed.cols, normed);
-    if (first_row + normed.rows == h->c->starts[h->row + 1] - h->c->starts[h->row])
-        compare_hidden(h, h->order->n_items + 1, h->host);
-    return STATUS_OK;
-}
-
 static void hidden_states(void)
 {
     enum { ROW = 1 }; /* the one that the dumps keep */
     for (size_t m = 0; m < n_cases; m++) {
-        Case c;
+        DumpCase c;
         Session s = {0};
         Error e;
-        if (case_open(&c, cases[m])) {
+        if (dump_case_open(&c, cases[m], cases[m], cases[m])) {
             SessionOptions so = {
                 .device = "cpu", .numerics = "fast", .dtype = "f32", .threads = 2, .memory_bytes = (size_t)1 << 30};
             CHECK(session_open(&c.model, &so, &s, &e) == STATUS_OK);
-            CHECK(tensor_file_find(&c.expected, "hidden.1") != NULL);
-            size_t n = c.starts[ROW + 1] - c.starts[ROW], starts[2] = {0, n};
-            static Hidden h;
-            h = (Hidden){.c = &c, .session = &s, .order = &c.orders[0].orders[0], .row = ROW};
-            RunRequest q = {.orders = h.order, .n_orders = 1, .longest_window = n, .total_rows = n};
-            RunHooks hooks = {.user = &h, .on_node = on_node, .on_final = on_final};
-            TokenBlock block = {.ids = c.ids + c.starts[ROW], .window_start = starts, .n_rows = n, .n_windows = 1};
-            CHECK(run_open(&s, &q, &h.run, &e) == STATUS_OK);
-            CHECK(run_block(h.run, &block, &hooks, &e) == STATUS_OK);
-            CHECK_MSG(h.n_bad == 0 && h.n_checked == h.order->n_items + 2, "%s: %zu values differ, %zu states", c.directory,
-                      h.n_bad, h.n_checked);
-            run_close(h.run);
+            dump_case_hidden(&c, &s, ROW);
             session_close(&s);
         }
-        case_close(&c);
+        dump_case_close(&c);
     }
 }
 

@@ -2,10 +2,7 @@
 # test_numerics.sh: --numerics on the command line: under exact and ref64 a sweep's ledger is the same file whatever the threads, the
 # instruction set and the budget; under stable whatever threads and budget; pairs that are not served are refused.
 cd "$(dirname "$0")/.." || exit 1
-STRATA=${BUILD:-build}/strata
-tmp=$(mktemp -d "${TMPDIR:-/tmp}/strata-numerics-XXXXXX") || exit 1
-trap 'rm -rf "$tmp"' EXIT
-passed=0 failed=0
+. tests/cli.bash numerics
 printf '{"ids":[5,17,230,42,901,7,7,1500]}\n{"ids":[3,2,1]}\n{"ids":[77,4000,12,13,14]}\n' >"$tmp/rows.jsonl"
 sweep() { # NAME ARGUMENT...: the ledger's file is printed
     local name=$1
@@ -15,30 +12,19 @@ sweep() { # NAME ARGUMENT...: the ledger's file is printed
     echo "$tmp/$name"/*/*/ledger.safetensors
 }
 same() {
-    if [ -s "$2" ] && cmp "$2" "$3"; then passed=$((passed + 1)); else
-        failed=$((failed + 1))
-        echo "failed: $1"
-    fi
+    if [ -s "$2" ] && cmp "$2" "$3"; then ok; else bad "$1"; fi
 }
 for numerics in exact ref64; do
     first=$(sweep $numerics.1 --numerics $numerics --threads 1)
     same "$numerics, threads" "$first" "$(sweep $numerics.2 --numerics $numerics --threads 3)"
     same "$numerics, instruction set" "$first" "$(sweep $numerics.3 --numerics $numerics --threads 2 --cpu scalar)"
     same "$numerics, budget" "$first" "$(sweep $numerics.4 --numerics $numerics --threads 2 --memory 24M)"
-    grep -q '"numerics_version": *"v1"' "$tmp/$numerics.1"/*/*/ppl.json && passed=$((passed + 1)) || {
-        failed=$((failed + 1))
-        echo "failed: $numerics: no version in ppl.json"
-    }
+    grep -q '"numerics_version": *"v1"' "$tmp/$numerics.1"/*/*/ppl.json && ok || bad "$numerics: no version in ppl.json"
 done
 first=$(sweep stable.1 --numerics stable --threads 1)
 same 'stable, threads' "$first" "$(sweep stable.2 --numerics stable --threads 3)"
 same 'stable, budget' "$first" "$(sweep stable.3 --numerics stable --threads 2 --memory 24M)"
 for pair in 'exact bf16' 'ref64 bf16' 'stable bf16' 'exactly f32'; do
-    "$STRATA" next --model_name tools/demo/model --text a --numerics "${pair% *}" --dtype "${pair#* }" >"$tmp/out" 2>"$tmp/err"
-    if [ $? = 2 ] && [ "$(wc -l <"$tmp/err")" = 1 ] && grep -q 'is not served' "$tmp/err"; then passed=$((passed + 1)); else
-        failed=$((failed + 1))
-        echo "failed: --numerics $pair is not refused"
-    fi
+    refuses 2 'is not served' next --model_name $MODEL --text a --numerics "${pair% *}" --dtype "${pair#* }"
 done
-echo "$passed passed, $failed failed"
-[ "$failed" = 0 ]
+finish

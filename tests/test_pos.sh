@@ -2,40 +2,9 @@
 # test_pos.sh: `strata pos` as a user meets it: found by name, refused with one line, the same bytes again, and every figure of
 # ppl.json and pos.json recomputed in numpy (a counted skip where Python has no numpy; PYTHON names another interpreter).
 cd "$(dirname "$0")/.." || exit 1
-STRATA=${BUILD:-build}/strata
-MODEL=tools/demo/model
-TEXT=tools/demo/wikitext-2-excerpt.txt
+. tests/cli.bash pos
 PYTHON=${PYTHON:-python3}
 export PYTHONDONTWRITEBYTECODE=1
-tmp=$(mktemp -d "${TMPDIR:-/tmp}/strata-pos-XXXXXX") || exit 1
-trap 'rm -rf "$tmp"' EXIT
-passed=0 failed=0 skipped=0
-ok() {
-    passed=$((passed + 1))
-}
-bad() {
-    failed=$((failed + 1))
-    echo "failed: $1"
-    [ -s "$tmp/err" ] && sed 's/^/    /' "$tmp/err" | head -5
-}
-# refuses STATUS TEXT ARGUMENT...: the command exits with STATUS and says one line that holds TEXT.
-refuses() {
-    local status=$1 text=$2
-    shift 2
-    "$STRATA" "$@" >"$tmp/out" 2>"$tmp/err"
-    local got=$?
-    if [ $got = "$status" ] && [ "$(wc -l <"$tmp/err")" = 1 ] && grep -qF -- "$text" "$tmp/err"; then
-        ok
-    else
-        bad "strata $* exits $got, expected $status with one line about \"$text\""
-    fi
-}
-# works NAME COMMAND...
-works() {
-    local name=$1
-    shift
-    if "$@" >"$tmp/out" 2>"$tmp/err"; then ok; else bad "$name: exit $?"; fi
-}
 # says NAME TEXT: the last command's output holds TEXT.
 says() {
     if grep -qF -- "$2" "$tmp/out"; then ok; else bad "$1: no \"$2\" in its output"; fi
@@ -93,14 +62,9 @@ if "$PYTHON" -c 'import numpy' 2>/dev/null; then
         works 'strata_results.py' "$PYTHON" tools/strata_results.py "$folder"
         says 'strata_results.py' 'words: '
     else
-        echo 'skipped: strata_results.py: Python has no pandas'
-        skipped=$((skipped + 1))
+        skip 'strata_results.py: Python has no pandas'
     fi
 else
-    echo 'skipped: verify.py and strata_results.py: Python has no numpy'
-    skipped=$((skipped + 1))
+    skip 'verify.py and strata_results.py: Python has no numpy'
 fi
-[ "${STRICT:-}" = 1 ] && failed=$((failed + skipped)) skipped=0
-
-echo "$passed passed, $failed failed, $skipped skipped"
-[ "$failed" = 0 ]
+finish
