@@ -116,12 +116,26 @@ size_t model_layer_slot_bytes(const Model *m, const Ops *ops, int layer)
 static const Role head_roles[] = {ROLE_FINAL_NORM, ROLE_FINAL_NORM_BIAS, ROLE_PROJECT_OUT, ROLE_HEAD, ROLE_HEAD_BIAS};
 enum { N_HEAD_ROLES = sizeof head_roles / sizeof head_roles[0] };
 
-size_t model_head_slot_bytes(const Model *m, const Ops *ops)
+static const Role embed_roles[] = {ROLE_PROJECT_IN, ROLE_EMBED_NORM, ROLE_EMBED_NORM_BIAS};
+enum { N_EMBED_ROLES = sizeof embed_roles / sizeof embed_roles[0] };
+
+/* Of weights that belong to no layer. */
+static size_t roles_slot_bytes(const Model *m, const Ops *ops, const Role *roles, int n)
 {
     size_t bytes = 0;
-    for (int i = 0; i < N_HEAD_ROLES; i++)
-        bytes += binding_slot_bytes(ops, head_roles[i], &m->bindings.role[head_roles[i]]);
+    for (int i = 0; i < n; i++)
+        bytes += binding_slot_bytes(ops, roles[i], &m->bindings.role[roles[i]]);
     return bytes;
+}
+
+size_t model_head_slot_bytes(const Model *m, const Ops *ops)
+{
+    return roles_slot_bytes(m, ops, head_roles, N_HEAD_ROLES);
+}
+
+size_t model_embed_slot_bytes(const Model *m, const Ops *ops)
+{
+    return roles_slot_bytes(m, ops, embed_roles, N_EMBED_ROLES);
 }
 
 void model_prefetch_layer(const Model *m, int layer)
@@ -275,39 +289,29 @@ int model_prepare_layer(const Model *m, const Ops *ops, OpsContext *ctx, int lay
     return STATUS_OK;
 }
 
-int model_prepare_head(const Model *m, const Ops *ops, OpsContext *ctx, void *slot, HeadWeights *out, Error *e)
+static int prepare_roles(const Model *m, const Ops *ops, OpsContext *ctx, const Role *roles, int n, void *slot,
+                         Weight *const *out, Error *e)
 {
-    Weight *weights[] = {&out->final_norm, &out->final_norm_bias, &out->project_out, &out->head, &out->head_bias};
     char *at = slot;
-    for (int i = 0; i < N_HEAD_ROLES; i++) {
-        int status = prepare(m, ops, ctx, -1, head_roles[i], &m->bindings.role[head_roles[i]], &at, weights[i], e);
+    for (int i = 0; i < n; i++) {
+        int status = prepare(m, ops, ctx, -1, roles[i], &m->bindings.role[roles[i]], &at, out[i], e);
         if (status)
             return status;
     }
     return STATUS_OK;
 }
 
-static const Role embed_roles[] = {ROLE_PROJECT_IN, ROLE_EMBED_NORM, ROLE_EMBED_NORM_BIAS};
-enum { N_EMBED_ROLES = sizeof embed_roles / sizeof embed_roles[0] };
-
-size_t model_embed_slot_bytes(const Model *m, const Ops *ops)
+int model_prepare_head(const Model *m, const Ops *ops, OpsContext *ctx, void *slot, HeadWeights *out, Error *e)
 {
-    size_t bytes = 0;
-    for (int i = 0; i < N_EMBED_ROLES; i++)
-        bytes += binding_slot_bytes(ops, embed_roles[i], &m->bindings.role[embed_roles[i]]);
-    return bytes;
+    Weight *const weights[N_HEAD_ROLES] = {&out->final_norm, &out->final_norm_bias, &out->project_out, &out->head,
+                                           &out->head_bias};
+    return prepare_roles(m, ops, ctx, head_roles, N_HEAD_ROLES, slot, weights, e);
 }
 
 int model_prepare_embed(const Model *m, const Ops *ops, OpsContext *ctx, void *slot, EmbedWeights *out, Error *e)
 {
-    Weight *weights[] = {&out->project_in, &out->norm, &out->norm_bias};
-    char *at = slot;
-    for (int i = 0; i < N_EMBED_ROLES; i++) {
-        int status = prepare(m, ops, ctx, -1, embed_roles[i], &m->bindings.role[embed_roles[i]], &at, weights[i], e);
-        if (status)
-            return status;
-    }
-    return STATUS_OK;
+    Weight *const weights[N_EMBED_ROLES] = {&out->project_in, &out->norm, &out->norm_bias};
+    return prepare_roles(m, ops, ctx, embed_roles, N_EMBED_ROLES, slot, weights, e);
 }
 
 static double binding_elems(const Binding *b)

@@ -99,20 +99,13 @@ static int take_bytes(Compare *c, const CompareRows *rows, const LedgerView *vie
     return status;
 }
 
-static bool has_file(const CompareResult *r, const char *name)
-{
-    char *path = file_join(r->dir, name);
-    bool there = path && file_exists(path);
-    free(path);
-    return there;
-}
-
 /* With one tokenizer a comparison without ledgers is possible: ppl.json says it all but the bytes. */
 static bool can_do_without(const Compare *c)
 {
     bool complete = true;
     for (size_t i = 0; i < c->n; i++)
-        complete = complete && has_file(&c->results[i], "ledger.safetensors") && has_file(&c->results[i], "rows.jsonl");
+        complete = complete && file_exists_in(c->results[i].dir, "ledger.safetensors") &&
+                   file_exists_in(c->results[i].dir, "rows.jsonl");
     return c->same_tokens && !complete;
 }
 

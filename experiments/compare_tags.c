@@ -177,14 +177,6 @@ static int read_files(Compare *c, Error *e)
     return status;
 }
 
-static bool has_file(const CompareResult *r, const char *name)
-{
-    char *path = file_join(r->dir, name);
-    bool there = path && file_exists(path);
-    free(path);
-    return there;
-}
-
 int compare_read_tags(Compare *c, Error *e)
 {
     int status = STATUS_OK;
@@ -195,9 +187,9 @@ int compare_read_tags(Compare *c, Error *e)
     if (!c->tag_names || !c->results[c->n - 1].tags)
         return error_set(e, STATUS_FAILED, "compare: no memory for tags");
     for (size_t i = 0; !status && i < c->n; i++) {
-        if (!has_file(&c->results[i], "pos.json"))
+        if (!file_exists_in(c->results[i].dir, "pos.json"))
             status = make_pos(c, &c->results[i], e);
-        all_words = all_words && has_file(&c->results[i], "pos_words.csv");
+        all_words = all_words && file_exists_in(c->results[i].dir, "pos_words.csv");
     }
     if (status)
         return status;

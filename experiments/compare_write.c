@@ -9,29 +9,9 @@
 #include "experiments/statistics.h"
 #include "experiments/table.h"
 
-static void put_key(StrBuf *out, const char *name)
-{
-    strbuf_printf(out, ", \"%s\": ", name);
-}
-
-static void put_text(StrBuf *out, const char *name, const char *value)
-{
-    put_key(out, name);
-    if (value)
-        strbuf_json_string(out, value, strlen(value));
-    else
-        strbuf_puts(out, "null");
-}
-
-static void put_number(StrBuf *out, const char *name, double value)
-{
-    put_key(out, name);
-    strbuf_json_number(out, value);
-}
-
 static void put_bool(StrBuf *out, const char *name, bool value)
 {
-    put_key(out, name);
+    strbuf_json_field(out, name);
     strbuf_puts(out, value ? "true" : "false");
 }
 
@@ -51,7 +31,7 @@ static void put_pair(StrBuf *out, const char *name, const char *suffix, double l
 
 static void put_change(StrBuf *out, const char *name, const CompareChange *x)
 {
-    put_number(out, name, x->delta);
+    strbuf_json_field_number(out, name, x->delta);
     put_pair(out, name, "_ci95", x->lo, x->hi);
     put_pair(out, name, "_ci95_simultaneous", x->lo_simultaneous, x->hi_simultaneous);
 }
@@ -60,17 +40,17 @@ static void put_order(StrBuf *out, const CompareOrder *o)
 {
     strbuf_puts(out, "{\"name\": ");
     strbuf_json_string(out, o->name, strlen(o->name));
-    put_number(out, "ledger_index", (double)o->ledger_index);
-    put_number(out, "place", o->place);
-    put_number(out, "depth", o->depth);
-    put_number(out, "bin", o->bin < 0 ? NAN : (double)o->bin);
-    put_number(out, "nll", o->nll);
+    strbuf_json_field_number(out, "ledger_index", (double)o->ledger_index);
+    strbuf_json_field_number(out, "place", o->place);
+    strbuf_json_field_number(out, "depth", o->depth);
+    strbuf_json_field_number(out, "bin", o->bin < 0 ? NAN : (double)o->bin);
+    strbuf_json_field_number(out, "nll", o->nll);
     put_change(out, "delta_nll", &o->nll_change);
     put_change(out, "delta_bits_per_byte", &o->bits_change);
     put_change(out, "delta_word_nll", &o->word_change);
-    put_number(out, "top1_accuracy", o->top1_accuracy);
-    put_number(out, "agreement", o->agreement);
-    put_number(out, "kl", o->kl);
+    strbuf_json_field_number(out, "top1_accuracy", o->top1_accuracy);
+    strbuf_json_field_number(out, "agreement", o->agreement);
+    strbuf_json_field_number(out, "kl", o->kl);
     strbuf_puts(out, "}");
 }
 
@@ -79,25 +59,25 @@ static void put_result(const Compare *c, size_t index, StrBuf *out)
     const CompareResult *r = &c->results[index];
     strbuf_puts(out, "{\"label\": ");
     strbuf_json_string(out, r->label, strlen(r->label));
-    put_text(out, "file", r->file);
-    put_text(out, "model", r->model);
-    put_text(out, "dataset", r->dataset);
-    put_text(out, "experiment", r->experiment);
-    put_number(out, "n_layers", r->n_layers);
-    put_number(out, "layers_at_once", r->layers_at_once);
-    put_number(out, "share", r->share);
-    put_number(out, "n_tokens", (double)r->n_tokens);
-    put_number(out, "common_tokens", c->has_bytes ? (double)c->bytes.n_tokens[index] : NAN);
-    put_text(out, "dtype", r->dtype);
-    put_text(out, "numerics", r->numerics);
-    put_number(out, "context", (double)r->context);
+    strbuf_json_field_text(out, "file", r->file);
+    strbuf_json_field_text(out, "model", r->model);
+    strbuf_json_field_text(out, "dataset", r->dataset);
+    strbuf_json_field_text(out, "experiment", r->experiment);
+    strbuf_json_field_number(out, "n_layers", r->n_layers);
+    strbuf_json_field_number(out, "layers_at_once", r->layers_at_once);
+    strbuf_json_field_number(out, "share", r->share);
+    strbuf_json_field_number(out, "n_tokens", (double)r->n_tokens);
+    strbuf_json_field_number(out, "common_tokens", c->has_bytes ? (double)c->bytes.n_tokens[index] : NAN);
+    strbuf_json_field_text(out, "dtype", r->dtype);
+    strbuf_json_field_text(out, "numerics", r->numerics);
+    strbuf_json_field_number(out, "context", (double)r->context);
     put_bool(out, "bos", r->bos);
     strbuf_puts(out, ",\n \"baseline\": {\"nll\": ");
     strbuf_json_number(out, r->intact.nll);
-    put_number(out, "ppl", r->intact.ppl);
-    put_number(out, "bits_per_byte", r->bits);
-    put_number(out, "word_nll", r->word_nll);
-    put_number(out, "top1_accuracy", r->intact.top1_accuracy);
+    strbuf_json_field_number(out, "ppl", r->intact.ppl);
+    strbuf_json_field_number(out, "bits_per_byte", r->bits);
+    strbuf_json_field_number(out, "word_nll", r->word_nll);
+    strbuf_json_field_number(out, "top1_accuracy", r->intact.top1_accuracy);
     strbuf_puts(out, "},\n \"importance\": [");
     for (int b = 0; b < COMPARE_BINS; b++) {
         strbuf_puts(out, b ? ", " : "");
@@ -117,10 +97,10 @@ static void put_pairs(StrBuf *out, const ComparePair *pairs, size_t n)
     strbuf_puts(out, "[");
     for (size_t i = 0; i < n; i++) {
         strbuf_printf(out, "%s{\"a\": %zu, \"b\": %zu", i ? ", " : "", pairs[i].a, pairs[i].b);
-        put_number(out, "spearman", pairs[i].spearman);
+        strbuf_json_field_number(out, "spearman", pairs[i].spearman);
         put_pair(out, "spearman", "_ci95", pairs[i].lo, pairs[i].hi);
-        put_number(out, "kendall", pairs[i].kendall);
-        put_number(out, "n_bins", pairs[i].n_bins);
+        strbuf_json_field_number(out, "kendall", pairs[i].kendall);
+        strbuf_json_field_number(out, "n_bins", pairs[i].n_bins);
         strbuf_puts(out, "}");
     }
     strbuf_puts(out, "]");
@@ -158,7 +138,7 @@ static void put_tag(const Compare *c, size_t tag, StrBuf *out)
 
 static void put_notes(const Compare *c, StrBuf *out)
 {
-    put_key(out, "notes");
+    strbuf_json_field(out, "notes");
     strbuf_puts(out, "[");
     for (const char *line = c->notes.data; line && *line;) {
         size_t len = strcspn(line, "\n");
@@ -173,19 +153,20 @@ int compare_json(const Compare *c, StrBuf *out, Error *e)
 {
     const CompareResult *first = &c->results[0];
     strbuf_puts(out, "{\"schema\": \"strata.compare.1\"");
-    put_text(out, "experiment", c->experiment);
-    put_text(out, "depth", c->relative ? "relative" : "absolute");
-    put_text(out, "metric", c->same_tokens ? "delta_nll" : "delta_bits_per_byte");
+    strbuf_json_field_text(out, "experiment", c->experiment);
+    strbuf_json_field_text(out, "depth", c->relative ? "relative" : "absolute");
+    strbuf_json_field_text(out, "metric", c->same_tokens ? "delta_nll" : "delta_bits_per_byte");
     put_bool(out, "same_tokens", c->same_tokens);
-    put_text(out, "protocol", first->protocol);
-    put_text(out, "rows_sha256", first->rows_sha256);
-    put_key(out, "common");
+    strbuf_json_field_text(out, "protocol", first->protocol);
+    strbuf_json_field_text(out, "rows_sha256", first->rows_sha256);
+    strbuf_json_field(out, "common");
     if (c->has_bytes) {
         strbuf_printf(out, "{\"bytes\": %zu, \"any_bytes\": %zu, \"words\": %zu, \"units\": %zu", c->bytes.n_bytes,
                       c->bytes.n_any_bytes, c->bytes.n_words, c->bytes.n_units);
-        put_text(out, "unit", first->unit);
-        put_number(out, "n_resamples", first->n_resamples ? (double)first->n_resamples : (double)STATISTICS_RESAMPLES);
-        put_number(out, "seed", (double)first->seed);
+        strbuf_json_field_text(out, "unit", first->unit);
+        strbuf_json_field_number(out, "n_resamples",
+                                 first->n_resamples ? (double)first->n_resamples : (double)STATISTICS_RESAMPLES);
+        strbuf_json_field_number(out, "seed", (double)first->seed);
         strbuf_puts(out, "}");
     } else {
         strbuf_puts(out, "null");
@@ -201,7 +182,7 @@ int compare_json(const Compare *c, StrBuf *out, Error *e)
     strbuf_puts(out, "],\n\"tags\": ");
     if (c->n_tags) {
         strbuf_puts(out, "{\"by\": \"upos\"");
-        put_text(out, "metric", c->same_tokens ? "delta_nll" : "delta_word_nll");
+        strbuf_json_field_text(out, "metric", c->same_tokens ? "delta_nll" : "delta_word_nll");
         strbuf_puts(out, ", \"values\": [\n");
         for (size_t t = 0; t < c->n_tags; t++) {
             put_tag(c, t, out);

@@ -37,20 +37,14 @@ static bool is_machine_key(const char *key)
     return false;
 }
 
-static const char *text_of(const JsonValue *object, const char *key)
-{
-    const JsonValue *v = json_get(object, key);
-    return v && v->kind == JSON_STRING && strlen(v->string) == v->len ? v->string : NULL;
-}
-
 static const char *pair_of(const MergeShard *s, const char *key)
 {
-    return text_of(json_get(s->run, "fingerprint"), key);
+    return json_text(json_get(json_get(s->run, "fingerprint"), key));
 }
 
 static const char *note_of(const MergeShard *s, const char *key)
 {
-    return text_of(json_get(s->run, "options"), key);
+    return json_text(json_get(json_get(s->run, "options"), key));
 }
 
 static int out_of_memory(Error *e)
@@ -161,7 +155,8 @@ static int check_alike(const MergeInput *m, Error *e)
     for (size_t i = 1; i < m->n; i++) {
         const JsonValue *pairs = json_get(m->shards[i].run, "fingerprint");
         for (size_t k = 0; first && k < first->len; k++) {
-            const char *key = first->keys[k].string, *expected = text_of(first, key), *found = text_of(pairs, key);
+            const char *key = first->keys[k].string, *expected = json_text(json_get(first, key)),
+                       *found = json_text(json_get(pairs, key));
             bool same = expected && found && strcmp(expected, found) == 0;
             if (same || strcmp(key, "shard") == 0)
                 continue;
@@ -307,21 +302,7 @@ int merge_run(const MergeInput *m, Sweep *s, Error *e)
         shard_windows(&m->shards[i].shard, w, &first, &end);
         tokens[i] = windows_first_token(w, end) - windows_first_token(w, first);
     }
-    LedgerShape shape = {.n_orders = s->orders.n_orders,
-                         .n_tokens = w->n_tokens,
-                         .nll_dtype = s->bench.session.ops->logit_dtype == DTYPE_F64 ? DTYPE_F64 : DTYPE_F32,
-                         .n_blocks = m->n,
-                         .block_tokens = tokens,
-                         .fingerprint = run_record_fingerprint(s->record)};
-    LedgerTokens axis = {.token_id = w->token_id,
-                         .row = w->row,
-                         .window = w->window,
-                         .position = w->position,
-                         .byte_start = w->byte_start,
-                         .byte_end = w->byte_end};
-    int status = ledger_open(s->dir.data, &shape, &axis, &s->ledger, &s->first_block, e);
-    if (!status)
-        status = influence_file_open(s->dir.data, s->bench.model.traits.n_layers, m->n, s->first_block, &s->influence, e);
+    int status = sweep_open_ledger(s, m->n, tokens, e);
     for (size_t i = s->first_block; !status && i < m->n; i++)
         status = workbench_stopped(&s->bench) ? error_set(e, STATUS_INTERRUPTED, "interrupted") : take_shard(m, s, i, e);
     if (!status)

@@ -9,26 +9,9 @@
 #include "experiments/tagger.h"
 #include "experiments/tagger_scores.h"
 
-static void key(StrBuf *out, const char *name)
-{
-    strbuf_printf(out, ", \"%s\": ", name);
-}
-
-static void put_text(StrBuf *out, const char *name, const char *value)
-{
-    key(out, name);
-    strbuf_json_string(out, value, strlen(value));
-}
-
-static void put_number(StrBuf *out, const char *name, double value)
-{
-    key(out, name);
-    strbuf_json_number(out, value);
-}
-
 static void put_pair(StrBuf *out, const char *name, double lo, double hi)
 {
-    key(out, name);
+    strbuf_json_field(out, name);
     if (!isfinite(lo) || !isfinite(hi)) {
         strbuf_puts(out, "null");
         return;
@@ -42,16 +25,16 @@ static void put_pair(StrBuf *out, const char *name, double lo, double hi)
 
 static void put_levels(StrBuf *out, const PosFigures *f)
 {
-    put_number(out, "nll", f->level[POS_PER_TOKEN]);
-    put_number(out, "word_nll", f->level[POS_PER_WORD]);
-    put_number(out, "word_nll_corrected", f->level[POS_PER_WORD_CORRECTED]);
-    put_number(out, "token_accuracy", f->token_accuracy);
-    put_number(out, "first_token_accuracy", f->first_token_accuracy);
-    put_number(out, "word_accuracy", f->word_accuracy);
-    put_number(out, "agreement", f->agreement);
-    put_number(out, "kl", f->kl);
-    put_number(out, "bits_per_byte", f->bits_per_byte);
-    put_number(out, "n_nonfinite", (double)f->n_nonfinite);
+    strbuf_json_field_number(out, "nll", f->level[POS_PER_TOKEN]);
+    strbuf_json_field_number(out, "word_nll", f->level[POS_PER_WORD]);
+    strbuf_json_field_number(out, "word_nll_corrected", f->level[POS_PER_WORD_CORRECTED]);
+    strbuf_json_field_number(out, "token_accuracy", f->token_accuracy);
+    strbuf_json_field_number(out, "first_token_accuracy", f->first_token_accuracy);
+    strbuf_json_field_number(out, "word_accuracy", f->word_accuracy);
+    strbuf_json_field_number(out, "agreement", f->agreement);
+    strbuf_json_field_number(out, "kl", f->kl);
+    strbuf_json_field_number(out, "bits_per_byte", f->bits_per_byte);
+    strbuf_json_field_number(out, "n_nonfinite", (double)f->n_nonfinite);
 }
 
 static const char *const delta_names[POS_N_MEASURES] = {"delta_nll", "delta_word_nll", "delta_word_nll_corrected"};
@@ -61,12 +44,12 @@ static void put_changes(StrBuf *out, const PosFigures *f)
 {
     char name[64];
     for (int m = 0; m < POS_N_MEASURES; m++) {
-        put_number(out, delta_names[m], f->delta[m].estimate);
+        strbuf_json_field_number(out, delta_names[m], f->delta[m].estimate);
         snprintf(name, sizeof name, "%s_ci95", delta_names[m]);
         put_pair(out, name, f->delta[m].lo, f->delta[m].hi);
     }
     for (int m = 0; m < POS_N_MEASURES; m++) {
-        put_number(out, contrast_names[m], f->contrast[m].estimate);
+        strbuf_json_field_number(out, contrast_names[m], f->contrast[m].estimate);
         snprintf(name, sizeof name, "%s_ci95", contrast_names[m]);
         put_pair(out, name, f->contrast[m].lo, f->contrast[m].hi);
         snprintf(name, sizeof name, "%s_maxt95", contrast_names[m]);
@@ -78,10 +61,10 @@ static void put_value(StrBuf *out, const PosValue *v, size_t n_orders)
 {
     strbuf_puts(out, "{\"value\": ");
     strbuf_json_string(out, v->name, strlen(v->name));
-    put_number(out, "n_words", (double)v->n_words);
-    put_number(out, "n_tokens", (double)v->n_tokens);
-    put_number(out, "n_bytes", (double)v->n_bytes);
-    put_number(out, "n_units", (double)v->n_units);
+    strbuf_json_field_number(out, "n_words", (double)v->n_words);
+    strbuf_json_field_number(out, "n_tokens", (double)v->n_tokens);
+    strbuf_json_field_number(out, "n_bytes", (double)v->n_bytes);
+    strbuf_json_field_number(out, "n_units", (double)v->n_units);
     strbuf_printf(out, ", \"is_ranked\": %s, \"baseline\": {\"ledger_index\": 0", v->is_ranked ? "true" : "false");
     put_levels(out, &v->orders[0]);
     strbuf_puts(out, "},\n   \"orders\": [");
@@ -97,8 +80,8 @@ static void put_value(StrBuf *out, const PosValue *v, size_t n_orders)
 static void put_order(StrBuf *out, const PosOrder *o, size_t index)
 {
     strbuf_printf(out, "{\"ledger_index\": %zu", index);
-    put_text(out, "name", o->name);
-    key(out, "order");
+    strbuf_json_field_text(out, "name", o->name);
+    strbuf_json_field(out, "order");
     if (o->layers) {
         strbuf_puts(out, "[");
         for (size_t i = 0; i < o->n_layers; i++)
@@ -107,19 +90,19 @@ static void put_order(StrBuf *out, const PosOrder *o, size_t index)
     } else {
         strbuf_puts(out, "null");
     }
-    put_text(out, "spec", o->spec);
+    strbuf_json_field_text(out, "spec", o->spec);
     strbuf_puts(out, "}");
 }
 
 static void put_tagger(StrBuf *out, const PosWords *w)
 {
-    key(out, "tags");
+    strbuf_json_field(out, "tags");
     strbuf_puts(out, "{\"source\": ");
     strbuf_json_string(out, w->tags, strlen(w->tags));
-    put_text(out, "measured_on", w->is_gold ? "" : tagger_scores_corpus());
-    put_text(out, "note", w->is_gold ? "given tags" : "the tagger was not measured on this corpus");
-    put_number(out, "accuracy", w->is_gold ? 1 : tagger_scores_accuracy());
-    key(out, "f1");
+    strbuf_json_field_text(out, "measured_on", w->is_gold ? "" : tagger_scores_corpus());
+    strbuf_json_field_text(out, "note", w->is_gold ? "given tags" : "the tagger was not measured on this corpus");
+    strbuf_json_field_number(out, "accuracy", w->is_gold ? 1 : tagger_scores_accuracy());
+    strbuf_json_field(out, "f1");
     strbuf_puts(out, "{");
     for (int t = 0; t < TAGGER_N_UPOS; t++) {
         strbuf_printf(out, "%s\"%s\": ", t ? ", " : "", tagger_upos_name(t));
@@ -132,33 +115,33 @@ static void put_counts(StrBuf *out, const PosWords *w)
 {
     const uint64_t *n = w->n_status;
     uint64_t body = n[POS_COUNTED] + n[POS_UNKNOWN] + n[POS_UNSCORED] + n[POS_NO_TOKEN];
-    key(out, "counts");
+    strbuf_json_field(out, "counts");
     strbuf_printf(out, "{\"words\": %llu", (unsigned long long)(body + n[POS_HEADING]));
-    put_number(out, "body_words", (double)body);
-    put_number(out, "unknown", (double)n[POS_UNKNOWN]);
-    put_number(out, "body_words_without_unknown", (double)(body - n[POS_UNKNOWN]));
-    put_number(out, "without_token", (double)n[POS_NO_TOKEN]);
-    put_number(out, "unscored", (double)n[POS_UNSCORED]);
-    put_number(out, "counted", (double)n[POS_COUNTED]);
-    put_number(out, "tokens_without_word", (double)w->n_tokens_without_word);
+    strbuf_json_field_number(out, "body_words", (double)body);
+    strbuf_json_field_number(out, "unknown", (double)n[POS_UNKNOWN]);
+    strbuf_json_field_number(out, "body_words_without_unknown", (double)(body - n[POS_UNKNOWN]));
+    strbuf_json_field_number(out, "without_token", (double)n[POS_NO_TOKEN]);
+    strbuf_json_field_number(out, "unscored", (double)n[POS_UNSCORED]);
+    strbuf_json_field_number(out, "counted", (double)n[POS_COUNTED]);
+    strbuf_json_field_number(out, "tokens_without_word", (double)w->n_tokens_without_word);
     strbuf_puts(out, "}");
 }
 
 int pos_results_json(const PosRun *run, const PosWords *words, const PosResults *r, StrBuf *out, Error *e)
 {
     strbuf_puts(out, "{\"schema\": \"strata.pos.1\"");
-    put_text(out, "model", run->model);
-    put_text(out, "dataset", run->dataset);
-    put_text(out, "experiment", run->experiment);
-    put_number(out, "n_samples", (double)run->n_samples);
+    strbuf_json_field_text(out, "model", run->model);
+    strbuf_json_field_text(out, "dataset", run->dataset);
+    strbuf_json_field_text(out, "experiment", run->experiment);
+    strbuf_json_field_number(out, "n_samples", (double)run->n_samples);
     put_tagger(out, words);
     put_counts(out, words);
-    put_text(out, "bootstrap_unit", run->units_are_articles ? "article" : "window");
-    put_number(out, "n_units", (double)run->n_units);
-    put_number(out, "n_resamples", (double)run->n_resamples);
-    put_number(out, "seed", (double)run->seed);
+    strbuf_json_field_text(out, "bootstrap_unit", run->units_are_articles ? "article" : "window");
+    strbuf_json_field_number(out, "n_units", (double)run->n_units);
+    strbuf_json_field_number(out, "n_resamples", (double)run->n_resamples);
+    strbuf_json_field_number(out, "seed", (double)run->seed);
     strbuf_printf(out, ", \"ranked\": {\"min_words\": %d, \"min_units\": %d}", POS_MIN_WORDS, STATISTICS_MIN_UNITS);
-    put_number(out, "confident_posterior", POS_CONFIDENT);
+    strbuf_json_field_number(out, "confident_posterior", POS_CONFIDENT);
     strbuf_puts(out, ",\n\"baseline\": ");
     put_order(out, &run->orders[0], 0);
     strbuf_puts(out, ",\n\"orders\": [");
@@ -182,29 +165,14 @@ int pos_results_json(const PosRun *run, const PosWords *words, const PosResults 
 
 /* ---- pos.csv ---- */
 
-static void csv_number(StrBuf *out, double x)
-{
-    strbuf_putc(out, ',');
-    if (isfinite(x))
-        strbuf_json_number(out, x);
-}
-
-static void csv_text(StrBuf *out, const char *s)
-{
-    strbuf_putc(out, '"');
-    for (; *s; s++)
-        strbuf_append(out, *s == '"' ? "\"\"" : s, *s == '"' ? 2 : 1);
-    strbuf_putc(out, '"');
-}
-
 static void csv_interval(StrBuf *out, const StatisticsInterval *x, bool is_contrast, bool is_baseline)
 {
-    csv_number(out, is_baseline ? NAN : x->estimate);
-    csv_number(out, is_baseline ? NAN : x->lo);
-    csv_number(out, is_baseline ? NAN : x->hi);
+    strbuf_csv_number(out, is_baseline ? NAN : x->estimate);
+    strbuf_csv_number(out, is_baseline ? NAN : x->lo);
+    strbuf_csv_number(out, is_baseline ? NAN : x->hi);
     if (is_contrast) {
-        csv_number(out, is_baseline ? NAN : x->lo_simultaneous);
-        csv_number(out, is_baseline ? NAN : x->hi_simultaneous);
+        strbuf_csv_number(out, is_baseline ? NAN : x->lo_simultaneous);
+        strbuf_csv_number(out, is_baseline ? NAN : x->hi_simultaneous);
     }
 }
 
@@ -227,14 +195,14 @@ static void put_csv(const PosRun *run, const PosResults *r, StrBuf *out)
                     f->level[0],      f->level[1],  f->level[2], f->token_accuracy, f->first_token_accuracy,
                     f->word_accuracy, f->agreement, f->kl,       f->bits_per_byte,  (double)f->n_nonfinite};
                 strbuf_printf(out, "%s,", r->groups[g].by);
-                csv_text(out, value->name);
+                strbuf_csv_text(out, value->name);
                 strbuf_printf(out, ",%llu,%llu,%llu,%zu,%d,", (unsigned long long)value->n_words,
                               (unsigned long long)value->n_tokens, (unsigned long long)value->n_bytes, value->n_units,
                               value->is_ranked);
-                csv_text(out, run->orders[o].name);
+                strbuf_csv_text(out, run->orders[o].name);
                 strbuf_printf(out, ",%zu", o);
                 for (size_t k = 0; k < sizeof levels / sizeof *levels; k++)
-                    csv_number(out, levels[k]);
+                    strbuf_csv_number(out, levels[k]);
                 for (int m = 0; m < POS_N_MEASURES; m++)
                     csv_interval(out, &f->delta[m], false, o == 0);
                 for (int m = 0; m < POS_N_MEASURES; m++)

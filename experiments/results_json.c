@@ -8,29 +8,9 @@
 #include "experiments/statistics.h"
 #include "kernels/ops.h"
 
-static void key(StrBuf *out, const char *name)
-{
-    strbuf_printf(out, ", \"%s\": ", name);
-}
-
-static void put_text(StrBuf *out, const char *name, const char *value)
-{
-    key(out, name);
-    if (value)
-        strbuf_json_string(out, value, strlen(value));
-    else
-        strbuf_puts(out, "null");
-}
-
-static void put_number(StrBuf *out, const char *name, double value)
-{
-    key(out, name);
-    strbuf_json_number(out, value);
-}
-
 static void put_pair(StrBuf *out, const char *name, const double *pair)
 {
-    key(out, name);
+    strbuf_json_field(out, name);
     if (isnan(pair[0]) || isnan(pair[1])) {
         strbuf_puts(out, "null");
         return;
@@ -44,7 +24,7 @@ static void put_pair(StrBuf *out, const char *name, const double *pair)
 
 static void put_steps(StrBuf *out, const Order *o)
 {
-    key(out, "order");
+    strbuf_json_field(out, "order");
     if (order_is_index_array(o)) {
         strbuf_puts(out, "[");
         for (size_t i = 0; i < o->n_items; i++)
@@ -54,7 +34,7 @@ static void put_steps(StrBuf *out, const Order *o)
         strbuf_puts(out, "null");
     }
     static const char *const parts[] = {"both", "attn", "mlp"};
-    key(out, "steps");
+    strbuf_json_field(out, "steps");
     strbuf_puts(out, "[");
     for (size_t i = 0; i < o->n_items; i++)
         strbuf_printf(out, "%s{\"layer\": %d, \"part\": \"%s\", \"joins\": %s}", i ? ", " : "", o->items[i].layer,
@@ -68,22 +48,22 @@ static void put_order(StrBuf *out, const Order *o, size_t index, const OrderResu
     strbuf_json_string(out, o->name, strlen(o->name));
     strbuf_printf(out, ", \"ledger_index\": %zu", index);
     put_steps(out, o);
-    put_text(out, "spec", o->spec);
-    put_number(out, "nll", r->nll);
-    put_number(out, "ppl", r->ppl);
-    put_number(out, "word_ppl", r->word_ppl);
-    put_number(out, "bits_per_byte", r->bits_per_byte);
-    put_number(out, "top1_accuracy", r->top1_accuracy);
-    put_number(out, "top5_accuracy", r->top5_accuracy);
-    put_number(out, "agreement", r->agreement);
-    put_number(out, "kl", r->kl);
-    put_number(out, "delta_nll", r->delta_nll);
+    strbuf_json_field_text(out, "spec", o->spec);
+    strbuf_json_field_number(out, "nll", r->nll);
+    strbuf_json_field_number(out, "ppl", r->ppl);
+    strbuf_json_field_number(out, "word_ppl", r->word_ppl);
+    strbuf_json_field_number(out, "bits_per_byte", r->bits_per_byte);
+    strbuf_json_field_number(out, "top1_accuracy", r->top1_accuracy);
+    strbuf_json_field_number(out, "top5_accuracy", r->top5_accuracy);
+    strbuf_json_field_number(out, "agreement", r->agreement);
+    strbuf_json_field_number(out, "kl", r->kl);
+    strbuf_json_field_number(out, "delta_nll", r->delta_nll);
     put_pair(out, "delta_nll_ci95", r->ci95);
     put_pair(out, "delta_nll_ci95_simultaneous", r->ci95_simultaneous);
-    put_number(out, "ppl_mean_of_rows", r->ppl_mean_of_rows);
-    put_number(out, "nll_body", r->nll_body);
-    put_number(out, "ppl_body", r->ppl_body);
-    put_number(out, "n_nonfinite", (double)r->n_nonfinite);
+    strbuf_json_field_number(out, "ppl_mean_of_rows", r->ppl_mean_of_rows);
+    strbuf_json_field_number(out, "nll_body", r->nll_body);
+    strbuf_json_field_number(out, "ppl_body", r->ppl_body);
+    strbuf_json_field_number(out, "n_nonfinite", (double)r->n_nonfinite);
     strbuf_puts(out, "}");
 }
 
@@ -106,33 +86,34 @@ static void put_hash(void *user, const char *name, const char *value)
 static void put_protocol(StrBuf *out, const ResultsInput *in)
 {
     const Windows *w = in->windows;
-    key(out, "protocol");
+    strbuf_json_field(out, "protocol");
     strbuf_puts(out, "{\"name\": ");
     strbuf_json_string(out, window_protocol_name(w->protocol), strlen(window_protocol_name(w->protocol)));
-    put_text(out, "split", in->split);
-    put_text(out, "rows",
-             w->protocol == WINDOW_ROWS ? "a line is a row and a window; white-space-only lines are left out" : "one text");
-    put_text(out, "joiner", w->protocol == WINDOW_CONCAT ? "\n\n" : NULL);
-    put_number(out, "context", (double)w->context);
-    put_number(out, "stride", (double)w->context);
+    strbuf_json_field_text(out, "split", in->split);
+    strbuf_json_field_text(out, "rows",
+                           w->protocol == WINDOW_ROWS ? "a line is a row and a window; white-space-only lines are left out"
+                                                      : "one text");
+    strbuf_json_field_text(out, "joiner", w->protocol == WINDOW_CONCAT ? "\n\n" : NULL);
+    strbuf_json_field_number(out, "context", (double)w->context);
+    strbuf_json_field_number(out, "stride", (double)w->context);
     strbuf_printf(out, ", \"bos\": %s", w->bos ? "true" : "false");
-    put_text(out, "bootstrap_unit", w->units_are_articles ? "article" : "window");
-    put_number(out, "n_units", (double)w->n_units);
-    put_number(out, "n_resamples", (double)(in->n_resamples ? in->n_resamples : STATISTICS_RESAMPLES));
-    put_number(out, "seed", (double)in->seed);
-    key(out, "denominators");
+    strbuf_json_field_text(out, "bootstrap_unit", w->units_are_articles ? "article" : "window");
+    strbuf_json_field_number(out, "n_units", (double)w->n_units);
+    strbuf_json_field_number(out, "n_resamples", (double)(in->n_resamples ? in->n_resamples : STATISTICS_RESAMPLES));
+    strbuf_json_field_number(out, "seed", (double)in->seed);
+    strbuf_json_field(out, "denominators");
     strbuf_printf(out, "{\"tokens\": %llu", (unsigned long long)w->counts.n_tokens);
-    put_number(out, "words", w->has_text ? (double)w->counts.n_words : NAN);
-    put_number(out, "bytes", w->has_text ? (double)w->counts.n_bytes : NAN);
+    strbuf_json_field_number(out, "words", w->has_text ? (double)w->counts.n_words : NAN);
+    strbuf_json_field_number(out, "bytes", w->has_text ? (double)w->counts.n_bytes : NAN);
     strbuf_puts(out, "}");
-    put_number(out, "n_windows", (double)w->n_windows);
-    put_number(out, "n_rows", (double)w->n_rows);
-    put_text(out, "dtype", in->dtype);
-    put_text(out, "numerics", in->numerics);
+    strbuf_json_field_number(out, "n_windows", (double)w->n_windows);
+    strbuf_json_field_number(out, "n_rows", (double)w->n_rows);
+    strbuf_json_field_text(out, "dtype", in->dtype);
+    strbuf_json_field_text(out, "numerics", in->numerics);
     if (in->numerics && ops_numerics_version(in->numerics))
-        put_text(out, "numerics_version", ops_numerics_version(in->numerics));
-    put_text(out, "rope", in->rope);
-    key(out, "hashes");
+        strbuf_json_field_text(out, "numerics_version", ops_numerics_version(in->numerics));
+    strbuf_json_field_text(out, "rope", in->rope);
+    strbuf_json_field(out, "hashes");
     strbuf_puts(out, "{");
     HashWriter hashes = {.out = out};
     if (in->record)
@@ -142,7 +123,7 @@ static void put_protocol(StrBuf *out, const ResultsInput *in)
 
 static void put_influence(StrBuf *out, const InfluenceSums *s)
 {
-    key(out, "influence");
+    strbuf_json_field(out, "influence");
     strbuf_puts(out, "{\"block_influence\": [");
     for (int l = 0; l < s->n_layers; l++) {
         strbuf_puts(out, l ? ", " : "");
@@ -163,38 +144,38 @@ static void put_influence(StrBuf *out, const InfluenceSums *s)
 
 static void put_counters(StrBuf *out, const ResultsCounters *c)
 {
-    key(out, "counters");
+    strbuf_json_field(out, "counters");
     strbuf_puts(out, "{\"flops\": ");
     strbuf_json_number(out, c->flops);
-    put_number(out, "flops_naive", c->flops_naive);
-    put_number(out, "weight_bytes_moved", c->weight_bytes_moved);
-    put_number(out, "layer_evaluations", (double)c->layer_evaluations);
-    put_number(out, "naive_layer_evaluations", (double)c->naive_layer_evaluations);
-    put_number(out, "visits", (double)c->visits);
-    put_number(out, "loads", (double)c->loads);
-    put_number(out, "n_blocks", (double)c->n_blocks);
+    strbuf_json_field_number(out, "flops_naive", c->flops_naive);
+    strbuf_json_field_number(out, "weight_bytes_moved", c->weight_bytes_moved);
+    strbuf_json_field_number(out, "layer_evaluations", (double)c->layer_evaluations);
+    strbuf_json_field_number(out, "naive_layer_evaluations", (double)c->naive_layer_evaluations);
+    strbuf_json_field_number(out, "visits", (double)c->visits);
+    strbuf_json_field_number(out, "loads", (double)c->loads);
+    strbuf_json_field_number(out, "n_blocks", (double)c->n_blocks);
     strbuf_puts(out, "}");
 }
 
 static void put_greedy(StrBuf *out, const ResultsInput *in)
 {
     const GreedyPath *g = in->greedy;
-    key(out, "greedy");
+    strbuf_json_field(out, "greedy");
     strbuf_printf(out, "{\"n_stages\": %zu", g->n_stages);
-    put_number(out, "n_tokens_even", (double)g->n_tokens_even);
-    put_number(out, "n_tokens_odd", (double)g->n_tokens_odd);
-    put_number(out, "nll_even", g->intact_even);
-    put_number(out, "nll_odd", g->intact_odd);
-    key(out, "stages");
+    strbuf_json_field_number(out, "n_tokens_even", (double)g->n_tokens_even);
+    strbuf_json_field_number(out, "n_tokens_odd", (double)g->n_tokens_odd);
+    strbuf_json_field_number(out, "nll_even", g->intact_even);
+    strbuf_json_field_number(out, "nll_odd", g->intact_odd);
+    strbuf_json_field(out, "stages");
     for (size_t i = 0; i < g->n_done; i++) {
         const GreedyStage *x = &g->stages[i];
         strbuf_printf(out, "%s{\"stage\": %zu, \"removed\": %d", i ? ", " : "[", i, g->removed[i]);
-        put_text(out, "order", in->orders->orders[x->ledger_index].name);
-        put_number(out, "ledger_index", (double)x->ledger_index);
-        put_text(out, "spec", in->orders->orders[x->ledger_index].spec);
-        put_number(out, "nll_even", x->nll_even);
-        put_number(out, "nll_odd", x->nll_odd);
-        put_number(out, "delta_nll_odd", x->nll_odd - g->intact_odd);
+        strbuf_json_field_text(out, "order", in->orders->orders[x->ledger_index].name);
+        strbuf_json_field_number(out, "ledger_index", (double)x->ledger_index);
+        strbuf_json_field_text(out, "spec", in->orders->orders[x->ledger_index].spec);
+        strbuf_json_field_number(out, "nll_even", x->nll_even);
+        strbuf_json_field_number(out, "nll_odd", x->nll_odd);
+        strbuf_json_field_number(out, "delta_nll_odd", x->nll_odd - g->intact_odd);
         strbuf_puts(out, "}");
     }
     strbuf_puts(out, "]}");
@@ -203,13 +184,13 @@ static void put_greedy(StrBuf *out, const ResultsInput *in)
 int results_json(const ResultsInput *in, const Results *r, StrBuf *out, Error *e)
 {
     strbuf_puts(out, "{\"schema\": \"strata.ppl/1\"");
-    put_text(out, "model", in->model);
-    put_text(out, "dataset", in->dataset);
-    put_text(out, "experiment", in->experiment);
-    put_number(out, "n_samples", (double)in->n_samples);
-    put_number(out, "n_tokens", (double)in->windows->n_tokens);
-    put_number(out, "n_unscored", (double)in->windows->n_unscored);
-    put_number(out, "n_body_tokens", (double)r->n_body_tokens);
+    strbuf_json_field_text(out, "model", in->model);
+    strbuf_json_field_text(out, "dataset", in->dataset);
+    strbuf_json_field_text(out, "experiment", in->experiment);
+    strbuf_json_field_number(out, "n_samples", (double)in->n_samples);
+    strbuf_json_field_number(out, "n_tokens", (double)in->windows->n_tokens);
+    strbuf_json_field_number(out, "n_unscored", (double)in->windows->n_unscored);
+    strbuf_json_field_number(out, "n_body_tokens", (double)r->n_body_tokens);
     put_protocol(out, in);
     if (in->influence)
         put_influence(out, in->influence);
@@ -226,21 +207,6 @@ int results_json(const ResultsInput *in, const Results *r, StrBuf *out, Error *e
     }
     strbuf_puts(out, "]}\n");
     return out->failed ? error_set(e, STATUS_FAILED, "%s: out of memory for ppl.json", in->dir) : STATUS_OK;
-}
-
-static void csv_number(StrBuf *out, double x)
-{
-    strbuf_putc(out, ',');
-    if (isfinite(x))
-        strbuf_json_number(out, x);
-}
-
-static void csv_text(StrBuf *out, const char *s)
-{
-    strbuf_putc(out, '"');
-    for (; *s; s++)
-        strbuf_append(out, *s == '"' ? "\"\"" : s, *s == '"' ? 2 : 1);
-    strbuf_putc(out, '"');
 }
 
 static void put_csv(const ResultsInput *in, const Results *r, StrBuf *out)
@@ -268,12 +234,12 @@ static void put_csv(const ResultsInput *in, const Results *r, StrBuf *out)
                                  x->nll_body,
                                  x->ppl_body,
                                  (double)x->n_nonfinite};
-        csv_text(out, in->orders->orders[i].name);
+        strbuf_csv_text(out, in->orders->orders[i].name);
         strbuf_putc(out, ',');
-        csv_text(out, in->orders->orders[i].spec);
+        strbuf_csv_text(out, in->orders->orders[i].spec);
         strbuf_printf(out, ",%zu", i);
         for (size_t k = 0; k < sizeof values / sizeof values[0]; k++)
-            csv_number(out, values[k]);
+            strbuf_csv_number(out, values[k]);
         strbuf_putc(out, '\n');
     }
 }

@@ -422,15 +422,9 @@ bool run_record_has_earlier(const RunRecord *r)
     return r->earlier != NULL;
 }
 
-/* A string without NUL, or NULL. */
-static const char *plain_string(const JsonValue *v)
-{
-    return v && v->kind == JSON_STRING && strlen(v->string) == v->len ? v->string : NULL;
-}
-
 const char *run_record_earlier(const RunRecord *r, const char *key)
 {
-    return r->earlier ? plain_string(json_get(json_get(r->earlier, "options"), key)) : NULL;
+    return r->earlier ? json_text(json_get(json_get(r->earlier, "options"), key)) : NULL;
 }
 
 int64_t run_record_earlier_integer(const RunRecord *r, const char *key, int64_t fallback)
@@ -455,18 +449,18 @@ static int compare(const RunRecord *r, bool complete, Error *e)
     const JsonValue *before = json_get(r->earlier, "fingerprint");
     for (size_t i = 0; i < r->pairs.n; i++) {
         const RecordPair *p = &r->pairs.items[i];
-        const char *old = plain_string(json_get(before, p->key));
+        const char *old = json_text(json_get(before, p->key));
         if (!old || strcmp(old, p->value) != 0)
             return differs(r, p->key, old, p->value, e);
     }
     for (size_t i = 0; before && before->kind == JSON_OBJECT && i < before->len; i++) {
         const char *key = before->keys[i].string;
         if (!list_find(&r->pairs, key))
-            return differs(r, key, plain_string(&before->items[i]), NULL, e);
+            return differs(r, key, json_text(&before->items[i]), NULL, e);
     }
     const char *const build[][2] = {{"version", STRATA_VERSION}, {"commit", STRATA_COMMIT}};
     for (size_t i = 0; i < 2 && !complete; i++) {
-        const char *old = plain_string(json_get(r->earlier, build[i][0]));
+        const char *old = json_text(json_get(r->earlier, build[i][0]));
         if (!old || strcmp(old, build[i][1]) != 0)
             return differs(r, build[i][0], old, build[i][1], e);
     }
@@ -479,14 +473,6 @@ static const char *const run_files[] = {"ppl.json",           "ppl.csv",
                                         "rows.jsonl",         "influence.safetensors",
                                         "ledger.journal",     "ledger.safetensors.part",
                                         "ledger.safetensors", "run.json"};
-
-static bool has_file(const RunRecord *r, const char *name)
-{
-    char *path = file_join(r->dir, name);
-    bool exists = path && file_exists(path);
-    free(path);
-    return exists;
-}
 
 static int remove_files(const RunRecord *r, Error *e)
 {
@@ -531,15 +517,15 @@ int run_record_begin(RunRecord *r, RunState *state, Error *e)
         if (status)
             return status;
     } else if (r->earlier) {
-        bool complete = json_is_string(json_get(r->earlier, "state"), "complete") && has_file(r, "ledger.safetensors") &&
-                        has_file(r, "ppl.json");
+        bool complete = json_is_string(json_get(r->earlier, "state"), "complete") &&
+                        file_exists_in(r->dir, "ledger.safetensors") && file_exists_in(r->dir, "ppl.json");
         int status = compare(r, complete, e);
         if (status)
             return status;
         *state = complete ? RUN_DONE : RUN_RESUME;
         if (complete)
             return STATUS_OK;
-    } else if (has_file(r, "ledger.safetensors") || has_file(r, "ledger.safetensors.part")) {
+    } else if (file_exists_in(r->dir, "ledger.safetensors") || file_exists_in(r->dir, "ledger.safetensors.part")) {
         return error_set(e, STATUS_USAGE,
                          "%s holds a ledger without its run.json: nothing says what made it; --force starts over", r->dir);
     }

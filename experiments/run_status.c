@@ -38,18 +38,13 @@ static size_t count_lines(const char *path, time_t *written)
     return n ? n - 1 : 0; /* the first line is the journal's stamp */
 }
 
-static const char *text_of(const JsonValue *object, const char *key, const char *otherwise)
-{
-    const JsonValue *v = json_get(object, key);
-    return v && v->kind == JSON_STRING ? v->string : otherwise;
-}
-
 static void report_run(Watch *w, const char *dir, const JsonValue *run)
 {
     char *journal = file_join(dir, LEDGER_JOURNAL);
-    const char *state = text_of(run, "state", "unknown");
+    const char *state = json_text(json_get(run, "state")), *blocks = json_text(json_get(json_get(run, "options"), "n_blocks"));
+    state = state ? state : "unknown";
     bool complete = strcmp(state, "complete") == 0;
-    double total = strtod(text_of(json_get(run, "options"), "n_blocks", "0"), NULL), done = 0;
+    double total = blocks ? strtod(blocks, NULL) : 0, done = 0;
     time_t written = 0;
     if (journal)
         done = complete ? total : (double)count_lines(journal, &written);

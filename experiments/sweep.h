@@ -52,6 +52,8 @@ size_t sweep_n_orders(const Sweep *s); /* rows of the ledger */
 /* Chooses sizes and blocks (those of an earlier run in this folder where there is one) and opens the run of the first stage. */
 int sweep_plan(Sweep *s, Error *e);
 int sweep_print_estimate(Sweep *s, const ResultsInput *in, Error *e); /* time, memory and disk, to stderr */
+/* Opens ledger and influence sums of the folder for these blocks; first_block says where to go on. */
+int sweep_open_ledger(Sweep *s, size_t n_blocks, const size_t *block_tokens, Error *e);
 int sweep_run(Sweep *s, Error *e);   /* all blocks that are still to be done, to the finished ledger */
 int sweep_story(Sweep *s, Error *e); /* from options to figures; sweep_close follows in any case */
 void sweep_stamp_timing(Sweep *s);

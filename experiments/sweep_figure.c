@@ -48,12 +48,25 @@ static FigureSeries series_of(const Points *p, const char *label, bool with_x)
     return (FigureSeries){.label = label, .x = with_x ? p->x : NULL, .y = p->y, .lo = p->lo, .hi = p->hi, .n = p->n};
 }
 
+/* Writes dir/layers.csv and frees the table. */
+static int finish_csv(Table *t, const char *dir, Error *e)
+{
+    StrBuf csv = {0};
+    int status = table_write_csv(t, &csv, e);
+    char *path = status ? NULL : file_join(dir, "layers.csv");
+    if (!status)
+        status = path ? file_write_atomic(path, csv.data, csv.len, e) : error_set(e, STATUS_FAILED, "%s: no memory", dir);
+    free(path);
+    strbuf_free(&csv);
+    table_free(t);
+    return status;
+}
+
 static int write_csv(const ResultsInput *in, const Results *r, bool has_axis, const char *dir, Error *e)
 {
     static const char *const headers[] = {
         "order", "position", "delta_nll", "ci95_lo", "ci95_hi", "ci95_simultaneous_lo", "ci95_simultaneous_hi"};
     Table t;
-    StrBuf csv = {0};
     table_begin(&t, headers, sizeof headers / sizeof *headers);
     for (size_t i = 1; i < r->n_orders; i++) {
         const char *name = in->orders->orders[i].name;
@@ -66,14 +79,7 @@ static int write_csv(const ResultsInput *in, const Results *r, bool has_axis, co
         table_number(&t, o->ci95_simultaneous[0], -1);
         table_number(&t, o->ci95_simultaneous[1], -1);
     }
-    int status = table_write_csv(&t, &csv, e);
-    char *path = status ? NULL : file_join(dir, "layers.csv");
-    if (!status)
-        status = path ? file_write_atomic(path, csv.data, csv.len, e) : error_set(e, STATUS_FAILED, "%s: no memory", dir);
-    free(path);
-    strbuf_free(&csv);
-    table_free(&t);
-    return status;
+    return finish_csv(&t, dir, e);
 }
 
 /* The path of a greedy sweep: layers removed against the change of loss, on the windows that chose and on the others. */
@@ -86,7 +92,6 @@ static int write_greedy(const ResultsInput *in, const char *title, const char *s
     if (!even)
         return error_set(e, STATUS_FAILED, "figure: no memory for %zu stages", n);
     Table t;
-    StrBuf csv = {0};
     table_begin(&t, headers, sizeof headers / sizeof *headers);
     for (size_t i = 0; i < n; i++) {
         if (i) {
@@ -108,14 +113,10 @@ static int write_greedy(const ResultsInput *in, const char *title, const char *s
                        .n_series = g->n_tokens_odd ? 2 : 1,
                        .zero_line = true};
     int status = figure_write_plot(&plot, stem, e);
-    if (!status)
-        status = table_write_csv(&t, &csv, e);
-    char *path = status ? NULL : file_join(dir, "layers.csv");
-    if (!status)
-        status = path ? file_write_atomic(path, csv.data, csv.len, e) : error_set(e, STATUS_FAILED, "%s: no memory", dir);
-    free(path);
-    strbuf_free(&csv);
-    table_free(&t);
+    if (status)
+        table_free(&t);
+    else
+        status = finish_csv(&t, dir, e);
     free(even);
     return status;
 }

@@ -68,12 +68,6 @@ static int evaluate(Sweep *s, const Order *intact, Convention *c, Error *e)
     return status;
 }
 
-static void put_number(StrBuf *out, const char *name, double value)
-{
-    strbuf_printf(out, ", \"%s\": ", name);
-    strbuf_json_number(out, value);
-}
-
 static void put(const Convention *c, bool last, StrBuf *table, StrBuf *json)
 {
     double n = (double)c->counts.n_tokens, nll = c->n_nonfinite ? NAN : c->nll_sum / n;
@@ -83,11 +77,11 @@ static void put(const Convention *c, bool last, StrBuf *table, StrBuf *json)
                   c->bos ? "yes" : "no", c->n_windows, n, nll, exp(nll), word_ppl, bits);
     strbuf_printf(json, "  {\"protocol\": \"%s\", \"bos\": %s, \"n_windows\": %zu", window_protocol_name(c->protocol),
                   c->bos ? "true" : "false", c->n_windows);
-    put_number(json, "n_tokens", n);
-    put_number(json, "nll", nll);
-    put_number(json, "ppl", exp(nll));
-    put_number(json, "word_ppl", word_ppl);
-    put_number(json, "bits_per_byte", bits);
+    strbuf_json_field_number(json, "n_tokens", n);
+    strbuf_json_field_number(json, "nll", nll);
+    strbuf_json_field_number(json, "ppl", exp(nll));
+    strbuf_json_field_number(json, "word_ppl", word_ppl);
+    strbuf_json_field_number(json, "bits_per_byte", bits);
     strbuf_puts(json, last ? "}\n" : "},\n");
 }
 

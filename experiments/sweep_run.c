@@ -178,21 +178,21 @@ static bool should_stop(void *user)
     return workbench_stopped(&((Loop *)user)->sweep->bench);
 }
 
-static LedgerShape ledger_shape(const Sweep *s)
+static LedgerShape ledger_shape(const Sweep *s, size_t n_blocks, const size_t *block_tokens)
 {
     return (LedgerShape){.n_orders = sweep_n_orders(s),
                          .n_tokens = s->part->n_tokens,
                          .nll_dtype = s->bench.session.ops->logit_dtype == DTYPE_F64 ? DTYPE_F64 : DTYPE_F32,
-                         .n_blocks = s->blocks.n_blocks,
-                         .block_tokens = s->blocks.n_tokens,
+                         .n_blocks = n_blocks,
+                         .block_tokens = block_tokens,
                          .n_stages = s->n_stages,
                          .fingerprint = run_record_fingerprint(s->record)};
 }
 
-static int open_ledger(Sweep *s, Error *e)
+int sweep_open_ledger(Sweep *s, size_t n_blocks, const size_t *block_tokens, Error *e)
 {
     const Windows *w = s->part;
-    LedgerShape shape = ledger_shape(s);
+    LedgerShape shape = ledger_shape(s, n_blocks, block_tokens);
     LedgerTokens tokens = {.token_id = w->token_id,
                            .row = w->row,
                            .window = w->window,
@@ -200,7 +200,7 @@ static int open_ledger(Sweep *s, Error *e)
                            .byte_start = w->byte_start,
                            .byte_end = w->byte_end};
     int status = ledger_open(s->dir.data, &shape, &tokens, &s->ledger, &s->first_block, e);
-    size_t n_blocks = s->blocks.n_blocks, first = s->first_block < n_blocks ? s->first_block : n_blocks;
+    size_t first = s->first_block < n_blocks ? s->first_block : n_blocks;
     if (!status)
         status = influence_file_open(s->dir.data, s->bench.model.traits.n_layers, n_blocks, first, &s->influence, e);
     return status;
@@ -297,7 +297,7 @@ static int list_greedy_orders(Sweep *s, Error *e)
 int sweep_run(Sweep *s, Error *e)
 {
     Loop l = {.sweep = s, .first_order = 1};
-    int status = open_ledger(s, e);
+    int status = sweep_open_ledger(s, s->blocks.n_blocks, s->blocks.n_tokens, e);
     if (status)
         return status;
     l.starts = malloc((s->blocks.max_windows + 1) * sizeof *l.starts);
@@ -343,7 +343,7 @@ void sweep_stamp_timing(Sweep *s)
 /* Bytes of ledger, influence and rows, exactly; what tables and figures add is some hundred kilobytes. */
 static int count_disk(const Sweep *s, const ResultsInput *in, double *bytes, Error *e)
 {
-    LedgerShape shape = ledger_shape(s);
+    LedgerShape shape = ledger_shape(s, s->blocks.n_blocks, s->blocks.n_tokens);
     StrBuf rows = {0};
     size_t ledger = 0, influence = 0;
     int status = ledger_bytes(&shape, &ledger, e);

@@ -26,6 +26,7 @@ int file_write_atomic(const char *path, const void *data, size_t bytes, Error *e
 int file_make_dirs(const char *path, Error *e); /* like mkdir -p */
 int file_sync_dir(const char *path, Error *e);
 bool file_exists(const char *path);
+bool file_exists_in(const char *dir, const char *name);
 bool file_is_dir(const char *path);
 int file_sha256(const char *path, char hex[65], Error *e);
 /* "a/b/c.txt" -> "c.txt"; never allocates. */

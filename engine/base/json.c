@@ -399,3 +399,8 @@ bool json_is_string(const JsonValue *v, const char *s)
 {
     return v && v->kind == JSON_STRING && v->len == strlen(s) && memcmp(v->string, s, v->len) == 0;
 }
+
+const char *json_text(const JsonValue *v)
+{
+    return v && v->kind == JSON_STRING && strlen(v->string) == v->len ? v->string : NULL;
+}

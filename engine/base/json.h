@@ -35,5 +35,6 @@ int json_parse(const char *text, size_t len, const char *what, Arena *arena, con
 
 const JsonValue *json_get(const JsonValue *object, const char *key); /* NULL if absent or not an object */
 bool json_is_string(const JsonValue *v, const char *s);              /* kind and bytes equal */
+const char *json_text(const JsonValue *v);                           /* NULL if absent, no string, or holding a NUL */
 
 #endif

@@ -185,3 +185,38 @@ void strbuf_free(StrBuf *b)
     free(b->data);
     *b = (StrBuf){0};
 }
+
+void strbuf_json_field(StrBuf *b, const char *name)
+{
+    strbuf_printf(b, ", \"%s\": ", name);
+}
+
+void strbuf_json_field_text(StrBuf *b, const char *name, const char *value)
+{
+    strbuf_json_field(b, name);
+    if (value)
+        strbuf_json_string(b, value, strlen(value));
+    else
+        strbuf_puts(b, "null");
+}
+
+void strbuf_json_field_number(StrBuf *b, const char *name, double value)
+{
+    strbuf_json_field(b, name);
+    strbuf_json_number(b, value);
+}
+
+void strbuf_csv_number(StrBuf *b, double x)
+{
+    strbuf_putc(b, ',');
+    if (isfinite(x))
+        strbuf_json_number(b, x);
+}
+
+void strbuf_csv_text(StrBuf *b, const char *s)
+{
+    strbuf_putc(b, '"');
+    for (; *s; s++)
+        strbuf_append(b, *s == '"' ? "\"\"" : s, *s == '"' ? 2 : 1);
+    strbuf_putc(b, '"');
+}

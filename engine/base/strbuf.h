@@ -24,6 +24,13 @@ void strbuf_printf(StrBuf *b, const char *format, ...) STRATA_PRINTF(2, 3);
 void strbuf_json_string(StrBuf *b, const char *s, size_t len);
 /* Shortest decimal that reads back as the same double; null for NaN and infinities. */
 void strbuf_json_number(StrBuf *b, double x);
+/* A field behind another one of its object: `, "name": ` and a value. */
+void strbuf_json_field(StrBuf *b, const char *name);
+void strbuf_json_field_text(StrBuf *b, const char *name, const char *value); /* NULL: null */
+void strbuf_json_field_number(StrBuf *b, const char *name, double value);
+/* CSV: a comma and the number, nothing where it is not finite; a text in quotes. */
+void strbuf_csv_number(StrBuf *b, double x);
+void strbuf_csv_text(StrBuf *b, const char *s);
 void strbuf_reset(StrBuf *b); /* length 0, memory kept */
 void strbuf_free(StrBuf *b);
 
