@@ -1,11 +1,11 @@
 #!/bin/sh
-# flags.sh cflags|libs: what the compiler needs for OpenBLAS, cJSON, cairo and zlib. pkg-config knows where it is present;
+# flags.sh cflags|libs: what the compiler needs for OpenBLAS, cJSON, cairo, zlib, libcurl and libmicrohttpd. pkg-config knows where it is present;
 # otherwise the usual names. Headers of others are system headers (-isystem): their warnings are not ours.
 pkg=${PKG_CONFIG:-pkg-config}
 have=0
 command -v "$pkg" >/dev/null 2>&1 && have=1
 out=
-for entry in openblas:-lopenblas: libcjson:-lcjson:/usr/include/cjson cairo:-lcairo:/usr/include/cairo zlib:-lz:; do
+for entry in openblas:-lopenblas: libcjson:-lcjson:/usr/include/cjson cairo:-lcairo:/usr/include/cairo zlib:-lz: libcurl:-lcurl: libmicrohttpd:-lmicrohttpd:; do
     name=${entry%%:*}
     rest=${entry#*:}
     if [ "$have" = 1 ] && "$pkg" --exists "$name" 2>/dev/null; then
@@ -23,7 +23,7 @@ done
 line=
 for word in $out; do
     case $word in
-    -I/usr/include) continue ;; # as -isystem it would break the compiler's own search order
+    -I/usr/include | -I/usr/include/*-linux-gnu) continue ;; # as -isystem it would break the compiler's own search order
     -I*) [ "$1" = cflags ] && word="-isystem ${word#-I}" ;;
     esac
     case " $line " in

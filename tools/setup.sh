@@ -2,7 +2,7 @@
 # setup.sh: installs the system packages that Strata is built with, where they are missing and apt is there; otherwise prints
 # the line to type. setup.sh --check only looks. What counts is whether a program that uses a library compiles and links.
 cd "$(dirname "$0")/.." || exit 1
-packages="gcc make libc6-dev libopenblas-dev libcjson-dev libcairo2-dev zlib1g-dev pkg-config fonts-dejavu-core"
+packages="gcc make libc6-dev libopenblas-dev libcjson-dev libcairo2-dev zlib1g-dev libcurl4-openssl-dev libmicrohttpd-dev pkg-config fonts-dejavu-core"
 
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/strata-setup-XXXXXX") || exit 1
 trap 'rm -rf "$tmp"' EXIT
@@ -14,6 +14,8 @@ includes() {
     cjson) printf '#if __has_include(<cjson/cJSON.h>)\n#include <cjson/cJSON.h>\n#else\n#include <cJSON.h>\n#endif\n' ;;
     cairo) printf '#include <cairo.h>\n#include <cairo-svg.h>\n#include <cairo-pdf.h>\n' ;;
     zlib) echo '#include <zlib.h>' ;;
+    curl) echo '#include <curl/curl.h>' ;;
+    microhttpd) echo '#include <microhttpd.h>' ;;
     esac
 }
 uses() {
@@ -23,6 +25,8 @@ uses() {
     cjson) echo 'if (argc > 99) cJSON_Delete(cJSON_Parse(argv[0]));' ;;
     cairo) echo 'if (argc > 99) cairo_surface_destroy(cairo_svg_surface_create(argv[0], 1, 1) ? cairo_pdf_surface_create(argv[0], 1, 1) : 0);' ;;
     zlib) echo 'if (argc > 99) gzclose(gzopen(argv[0], "rb"));' ;;
+    curl) echo 'if (argc > 99) curl_easy_cleanup(curl_easy_init());' ;;
+    microhttpd) echo 'if (argc > 99) MHD_stop_daemon(0);' ;;
     esac
 }
 
@@ -36,7 +40,7 @@ links() {
         echo 'return 0; }'
     } > "$tmp/probe.c"
     libs=$all_libs
-    for only in openblas cjson cairo zlib; do # a library that was not asked for must not fail the link
+    for only in openblas cjson cairo zlib curl microhttpd; do # a library that was not asked for must not fail the link
         case " $* " in
         *" $only "*) ;;
         *) case $only in zlib) name=z ;; *) name=$only ;; esac
@@ -61,9 +65,9 @@ look() {
     command -v "${cc%% *}" >/dev/null 2>&1 || cc=cc
     all_cflags=$(tools/flags.sh cflags)
     all_libs=$(tools/flags.sh libs)
-    if ! links compiler openblas cjson cairo zlib; then # one by one only when not all are there
+    if ! links compiler openblas cjson cairo zlib curl microhttpd; then # one by one only when not all are there
         if links compiler; then
-            for library in openblas cjson cairo zlib; do
+            for library in openblas cjson cairo zlib curl microhttpd; do
                 links compiler $library || missing="$missing $library"
             done
         else
@@ -80,11 +84,11 @@ print_lines() {
     cat <<END
 Strata needs: $missing. To install, type the line of your system:
   Debian, Ubuntu   sudo apt-get update && sudo apt-get install -y $packages
-  Fedora           sudo dnf install -y gcc make openblas-devel cjson-devel cairo-devel zlib-devel pkgconf-pkg-config dejavu-sans-fonts
-  Arch             sudo pacman -S --needed gcc make openblas cblas cjson cairo zlib pkgconf ttf-dejavu
-  openSUSE         sudo zypper install -y gcc make openblas-devel cJSON-devel cairo-devel zlib-devel pkg-config dejavu-fonts
-  Alpine           sudo apk add build-base openblas-dev cjson-dev cairo-dev zlib-dev pkgconf font-dejavu
-  macOS            brew install openblas cjson cairo zlib pkgconf
+  Fedora           sudo dnf install -y gcc make openblas-devel cjson-devel cairo-devel zlib-devel libcurl-devel libmicrohttpd-devel pkgconf-pkg-config dejavu-sans-fonts
+  Arch             sudo pacman -S --needed gcc make openblas cblas cjson cairo zlib curl libmicrohttpd pkgconf ttf-dejavu
+  openSUSE         sudo zypper install -y gcc make openblas-devel cJSON-devel cairo-devel zlib-devel libcurl-devel libmicrohttpd-devel pkg-config dejavu-fonts
+  Alpine           sudo apk add build-base openblas-dev cjson-dev cairo-dev zlib-dev curl-dev libmicrohttpd-dev pkgconf font-dejavu
+  macOS            brew install openblas cjson cairo zlib curl libmicrohttpd pkgconf
 END
 }
 
