@@ -218,14 +218,9 @@ static bool row_finite(const WeightPart *p, size_t stored_row, size_t stored_col
         return all_finite16(row + stored_row * p->stride * elem, stored_cols, 0x7f80);
     case DTYPE_F16:
         return all_finite16(row + stored_row * p->stride * elem, stored_cols, 0x7c00);
-    default: { /* block formats: a block is finite when its f16 scales are */
-        size_t n_blocks = stored_cols / dtype_block_elems(p->dtype);
+    default:
         row += stored_row * (p->stride / dtype_block_elems(p->dtype)) * elem;
-        for (size_t b = 0; b < n_blocks; b++)
-            if (!all_finite16(row + b * elem, p->dtype == DTYPE_Q4_1 ? 2 : 1, 0x7c00))
-                return false;
-        return true;
-    }
+        return convert_blocks_finite(p->dtype, row, stored_cols / dtype_block_elems(p->dtype));
     }
 }
 

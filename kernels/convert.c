@@ -1,10 +1,8 @@
-/* convert.c: file elements to f32, one after another (see convert.h for the formulas). Plain loops: the vector versions of the
- * kernels rooms are tested against these. The formulas of the block formats are ggml's (ggml-quants.c, dequantize_row_*). */
+/* convert.c: file elements to f32, one after another. Plain loops: the vector versions of the kernels rooms are tested against
+ * these. */
 #include "kernels/convert.h"
 
 #include <string.h>
-
-enum { BLOCK_ELEMS = 32 };
 
 static inline uint16_t load_u16(const unsigned char *p)
 {
@@ -64,37 +62,6 @@ uint16_t convert_f32_to_bf16(float x)
     return (uint16_t)((bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16);
 }
 
-static void from_q8_0(const unsigned char *p, size_t n_blocks, float *out)
-{
-    for (size_t b = 0; b < n_blocks; b++, p += 34, out += BLOCK_ELEMS) {
-        float d = convert_f16_to_f32(load_u16(p));
-        for (size_t i = 0; i < BLOCK_ELEMS; i++)
-            out[i] = (float)(int8_t)p[2 + i] * d;
-    }
-}
-
-static void from_q4_0(const unsigned char *p, size_t n_blocks, float *out)
-{
-    for (size_t b = 0; b < n_blocks; b++, p += 18, out += BLOCK_ELEMS) {
-        float d = convert_f16_to_f32(load_u16(p));
-        for (size_t i = 0; i < BLOCK_ELEMS / 2; i++) {
-            out[i] = (float)((p[2 + i] & 15) - 8) * d;
-            out[i + BLOCK_ELEMS / 2] = (float)((p[2 + i] >> 4) - 8) * d;
-        }
-    }
-}
-
-static void from_q4_1(const unsigned char *p, size_t n_blocks, float *out)
-{
-    for (size_t b = 0; b < n_blocks; b++, p += 20, out += BLOCK_ELEMS) {
-        float d = convert_f16_to_f32(load_u16(p)), m = convert_f16_to_f32(load_u16(p + 2));
-        for (size_t i = 0; i < BLOCK_ELEMS / 2; i++) {
-            out[i] = (float)(p[4 + i] & 15) * d + m;
-            out[i + BLOCK_ELEMS / 2] = (float)(p[4 + i] >> 4) * d + m;
-        }
-    }
-}
-
 void convert_f32(DType dtype, const void *src, size_t n, float *out)
 {
     const unsigned char *p = src;
@@ -111,18 +78,8 @@ void convert_f32(DType dtype, const void *src, size_t n, float *out)
         for (size_t i = 0; i < n; i++)
             out[i] = convert_bf16_to_f32(load_u16(p + 2 * i));
         return;
-    case DTYPE_Q8_0:
-        from_q8_0(p, n / BLOCK_ELEMS, out);
-        return;
-    case DTYPE_Q4_0:
-        from_q4_0(p, n / BLOCK_ELEMS, out);
-        return;
-    case DTYPE_Q4_1:
-        from_q4_1(p, n / BLOCK_ELEMS, out);
-        return;
-    default: /* binding admits no other dtype */
-        if (n)
-            memset(out, 0, n * sizeof *out);
+    default:
+        convert_blocks_f32(dtype, src, n / dtype_block_elems(dtype), out);
         return;
     }
 }

@@ -35,7 +35,7 @@ typedef struct View {
  * Conv1D). Block-quantised types are never transposed and start on a block. data may be unaligned. */
 typedef struct WeightPart {
     const void *data;
-    DType dtype; /* F32, F16, BF16, Q8_0, Q4_0, Q4_1 */
+    DType dtype; /* F32, F16, BF16, or a block format (dtype_is_weight) */
     size_t rows, cols, stride;
     bool transposed;
 } WeightPart;

@@ -348,11 +348,6 @@ static bool applies(const ModelTraits *t, const TensorRule *rule, int layer)
     return true;
 }
 
-static bool is_weight_dtype(DType t)
-{
-    return t == DTYPE_F32 || t == DTYPE_F16 || t == DTYPE_BF16 || t == DTYPE_Q8_0 || t == DTYPE_Q4_0 || t == DTYPE_Q4_1;
-}
-
 /* Checks one tensor against its rule; true when it fits. Reports the first thing wrong in the whole file, counts the others. */
 static bool check_tensor(Binder *b, const TensorRule *rule, const Tensor *t)
 {
@@ -365,7 +360,7 @@ static bool check_tensor(Binder *b, const TensorRule *rule, const Tensor *t)
     }
     bool plain = dtype_block_elems(t->dtype) == 1;
     /* a block format is never transposed, and its rows are whole blocks */
-    bool dtype_fits = is_weight_dtype(t->dtype) &&
+    bool dtype_fits = dtype_is_weight(t->dtype) &&
                       (plain || (rule->form == FORM_PLAIN && n > 0 && expected[n - 1] % dtype_block_elems(t->dtype) == 0));
     if (fits && dtype_fits)
         return true;
@@ -375,8 +370,8 @@ static bool check_tensor(Binder *b, const TensorRule *rule, const Tensor *t)
     if (n_bad(b) == 0 && !fits)
         error_set(b->e, STATUS_FAILED, "%s: tensor %s: expected shape %s, found %s", t->file, t->name, want, found);
     else if (n_bad(b) == 0)
-        error_set(b->e, STATUS_FAILED, "%s: tensor %s %s: expected F32, F16, BF16, Q8_0, Q4_0 or Q4_1, found %s", t->file,
-                  t->name, found, dtype_name(t->dtype));
+        error_set(b->e, STATUS_FAILED, "%s: tensor %s %s: expected one of " DTYPE_WEIGHT_NAMES "%s, found %s", t->file, t->name,
+                  found, rule->form == FORM_PLAIN ? "" : ", unquantised here", dtype_name(t->dtype));
     b->n_misshapen++;
     return false;
 }

@@ -26,14 +26,14 @@ static const struct {
     const char *name;
     DType dtype;
 } tensor_types[] = {
-    {0, "F32", DTYPE_F32},       {1, "F16", DTYPE_F16},      {2, "Q4_0", DTYPE_Q4_0},     {3, "Q4_1", DTYPE_Q4_1},
-    {6, "Q5_0", DTYPE_NONE},     {7, "Q5_1", DTYPE_NONE},    {8, "Q8_0", DTYPE_Q8_0},     {9, "Q8_1", DTYPE_NONE},
-    {10, "Q2_K", DTYPE_NONE},    {11, "Q3_K", DTYPE_NONE},   {12, "Q4_K", DTYPE_NONE},    {13, "Q5_K", DTYPE_NONE},
-    {14, "Q6_K", DTYPE_NONE},    {15, "Q8_K", DTYPE_NONE},   {16, "IQ2_XXS", DTYPE_NONE}, {17, "IQ2_XS", DTYPE_NONE},
-    {18, "IQ3_XXS", DTYPE_NONE}, {19, "IQ1_S", DTYPE_NONE},  {20, "IQ4_NL", DTYPE_NONE},  {21, "IQ3_S", DTYPE_NONE},
-    {22, "IQ2_S", DTYPE_NONE},   {23, "IQ4_XS", DTYPE_NONE}, {24, "I8", DTYPE_I8},        {25, "I16", DTYPE_I16},
-    {26, "I32", DTYPE_I32},      {27, "I64", DTYPE_I64},     {28, "F64", DTYPE_F64},      {29, "IQ1_M", DTYPE_NONE},
-    {30, "BF16", DTYPE_BF16},    {34, "TQ1_0", DTYPE_NONE},  {35, "TQ2_0", DTYPE_NONE},   {39, "MXFP4", DTYPE_NONE},
+    {0, "F32", DTYPE_F32},       {1, "F16", DTYPE_F16},        {2, "Q4_0", DTYPE_Q4_0},      {3, "Q4_1", DTYPE_Q4_1},
+    {6, "Q5_0", DTYPE_Q5_0},     {7, "Q5_1", DTYPE_Q5_1},      {8, "Q8_0", DTYPE_Q8_0},      {9, "Q8_1", DTYPE_NONE},
+    {10, "Q2_K", DTYPE_Q2_K},    {11, "Q3_K", DTYPE_Q3_K},     {12, "Q4_K", DTYPE_Q4_K},     {13, "Q5_K", DTYPE_Q5_K},
+    {14, "Q6_K", DTYPE_Q6_K},    {15, "Q8_K", DTYPE_Q8_K},     {16, "IQ2_XXS", DTYPE_NONE},  {17, "IQ2_XS", DTYPE_NONE},
+    {18, "IQ3_XXS", DTYPE_NONE}, {19, "IQ1_S", DTYPE_NONE},    {20, "IQ4_NL", DTYPE_IQ4_NL}, {21, "IQ3_S", DTYPE_NONE},
+    {22, "IQ2_S", DTYPE_NONE},   {23, "IQ4_XS", DTYPE_IQ4_XS}, {24, "I8", DTYPE_I8},         {25, "I16", DTYPE_I16},
+    {26, "I32", DTYPE_I32},      {27, "I64", DTYPE_I64},       {28, "F64", DTYPE_F64},       {29, "IQ1_M", DTYPE_NONE},
+    {30, "BF16", DTYPE_BF16},    {34, "TQ1_0", DTYPE_NONE},    {35, "TQ2_0", DTYPE_NONE},    {39, "MXFP4", DTYPE_NONE},
 };
 
 /* By the file's number of a value type: ours, and its size (0: counted). */
@@ -205,10 +205,10 @@ static int tensor_dtype(Reader *r, Tensor *t, uint64_t id)
         if (t->dtype != DTYPE_NONE)
             return STATUS_OK;
         return error_set(r->e, STATUS_FAILED,
-                         "%s: tensor %s: type %s is not supported (F32 F16 BF16 Q8_0 Q4_0 Q4_1 are): use another quantisation",
+                         "%s: tensor %s: type %s is not supported (" DTYPE_WEIGHT_NAMES " are): use another quantisation",
                          r->file, t->name, tensor_types[i].name);
     }
-    return error_set(r->e, STATUS_FAILED, "%s: tensor %s: type %llu is not known (F32 F16 BF16 Q8_0 Q4_0 Q4_1 are supported)",
+    return error_set(r->e, STATUS_FAILED, "%s: tensor %s: type %llu is not known (" DTYPE_WEIGHT_NAMES " are supported)",
                      r->file, t->name, (unsigned long long)id);
 }
 

@@ -91,11 +91,29 @@ static void test_dtype(void)
         size_t elems, bytes;
         bool safetensors;
     } want[] = {
-        {DTYPE_F64, "F64", 1, 8, true},      {DTYPE_F32, "F32", 1, 4, true},      {DTYPE_F16, "F16", 1, 2, true},
-        {DTYPE_BF16, "BF16", 1, 2, true},    {DTYPE_I64, "I64", 1, 8, true},      {DTYPE_I32, "I32", 1, 4, true},
-        {DTYPE_I16, "I16", 1, 2, true},      {DTYPE_I8, "I8", 1, 1, true},        {DTYPE_U8, "U8", 1, 1, true},
-        {DTYPE_BOOL, "BOOL", 1, 1, true},    {DTYPE_Q4_0, "Q4_0", 32, 18, false}, {DTYPE_Q4_1, "Q4_1", 32, 20, false},
+        {DTYPE_F64, "F64", 1, 8, true},
+        {DTYPE_F32, "F32", 1, 4, true},
+        {DTYPE_F16, "F16", 1, 2, true},
+        {DTYPE_BF16, "BF16", 1, 2, true},
+        {DTYPE_I64, "I64", 1, 8, true},
+        {DTYPE_I32, "I32", 1, 4, true},
+        {DTYPE_I16, "I16", 1, 2, true},
+        {DTYPE_I8, "I8", 1, 1, true},
+        {DTYPE_U8, "U8", 1, 1, true},
+        {DTYPE_BOOL, "BOOL", 1, 1, true},
+        {DTYPE_Q4_0, "Q4_0", 32, 18, false},
+        {DTYPE_Q4_1, "Q4_1", 32, 20, false},
         {DTYPE_Q8_0, "Q8_0", 32, 34, false},
+        {DTYPE_Q5_0, "Q5_0", 32, 22, false},
+        {DTYPE_Q5_1, "Q5_1", 32, 24, false},
+        {DTYPE_Q2_K, "Q2_K", 256, 84, false},
+        {DTYPE_Q3_K, "Q3_K", 256, 110, false},
+        {DTYPE_Q4_K, "Q4_K", 256, 144, false},
+        {DTYPE_Q5_K, "Q5_K", 256, 176, false},
+        {DTYPE_Q6_K, "Q6_K", 256, 210, false},
+        {DTYPE_Q8_K, "Q8_K", 256, 292, false},
+        {DTYPE_IQ4_NL, "IQ4_NL", 32, 18, false},
+        {DTYPE_IQ4_XS, "IQ4_XS", 256, 136, false},
     };
     CHECK(sizeof want / sizeof want[0] == DTYPE_COUNT - 1);
     for (size_t i = 0; i < sizeof want / sizeof want[0]; i++) {
@@ -105,9 +123,9 @@ static void test_dtype(void)
         CHECK(dtype_from_name(want[i].name, strlen(want[i].name), &found) == want[i].safetensors);
         CHECK(!want[i].safetensors || found == t);
         size_t bytes;
-        CHECK(dtype_bytes(t, 64, &bytes) && bytes == 64 / want[i].elems * want[i].bytes);
+        CHECK(dtype_bytes(t, 512, &bytes) && bytes == 512 / want[i].elems * want[i].bytes);
         CHECK(dtype_bytes(t, 33, &bytes) == (want[i].elems == 1));
-        CHECK(dtype_bytes(t, SIZE_MAX / 32 * 32, &bytes) == (want[i].bytes <= want[i].elems));
+        CHECK(dtype_bytes(t, SIZE_MAX / 256 * 256, &bytes) == (want[i].bytes <= want[i].elems));
     }
     DType t;
     size_t bytes;
