@@ -19,7 +19,7 @@ ALL_CFLAGS := -std=c11 -D_GNU_SOURCE -I. -I$(BUILD)/generated $(shell tools/flag
               -pthread $(WARN) $(CFLAGS)
 LIBS    := $(shell tools/flags.sh libs) -lm -pthread
 
-ROOMS   := engine/base kernels kernels/ref kernels/cpu kernels/exact loaders engine experiments
+ROOMS   := engine/base kernels kernels/ref kernels/cpu kernels/cuda kernels/exact loaders engine experiments
 SOURCES := $(sort $(wildcard $(addsuffix /*.c,$(ROOMS))))
 TOOLS   := $(sort $(wildcard tools/*.c))
 TESTS   := $(sort $(wildcard tests/test_*.c))

@@ -244,13 +244,13 @@ static int check_finite(const Model *m, int layer, Role role, const Binding *b, 
 }
 
 /* Prepares one binding at *at, which moves on by its slot bytes. */
-static int prepare(const Model *m, const Ops *ops, OpsContext *ctx, int layer, Role role, const Binding *b, char **at,
-                   Weight *out, Error *e)
+static int prepare(const Model *m, const Ops *ops, OpsContext *ctx, int layer, Role role, const Binding *b, bool check,
+                   char **at, Weight *out, Error *e)
 {
     memset(out, 0, sizeof *out);
     if (!b->n_parts)
         return STATUS_OK;
-    int status = check_finite(m, layer, role, b, e);
+    int status = check ? check_finite(m, layer, role, b, e) : STATUS_OK;
     if (!status)
         status = ops->weight_prepare(ctx, *at, role_kind(role), b->parts, b->n_parts, out, e);
     if (status)
@@ -265,19 +265,21 @@ static int prepare(const Model *m, const Ops *ops, OpsContext *ctx, int layer, R
     return STATUS_OK;
 }
 
-int model_prepare_layer(const Model *m, const Ops *ops, OpsContext *ctx, int layer, void *slot, LayerWeights *out, Error *e)
+int model_prepare_layer(const Model *m, const Ops *ops, OpsContext *ctx, int layer, void *slot, bool check, LayerWeights *out,
+                        Error *e)
 {
     const LayerBindings *b = &m->bindings.layers[layer];
     char *at = slot;
     for (int r = 0; r < ROLE_LAYER_COUNT; r++) {
-        int status = prepare(m, ops, ctx, layer, (Role)r, &b->role[r], &at, &out->role[r], e);
+        int status = prepare(m, ops, ctx, layer, (Role)r, &b->role[r], check, &at, &out->role[r], e);
         if (status)
             return status;
     }
     for (int x = 0; x < n_experts(m, layer); x++) {
-        int status = prepare(m, ops, ctx, layer, ROLE_EXPERT_GATE_UP, &b->expert_gate_up[x], &at, &out->experts[x].gate_up, e);
+        ExpertWeights *expert = &out->experts[x];
+        int status = prepare(m, ops, ctx, layer, ROLE_EXPERT_GATE_UP, &b->expert_gate_up[x], check, &at, &expert->gate_up, e);
         if (!status)
-            status = prepare(m, ops, ctx, layer, ROLE_EXPERT_DOWN, &b->expert_down[x], &at, &out->experts[x].down, e);
+            status = prepare(m, ops, ctx, layer, ROLE_EXPERT_DOWN, &b->expert_down[x], check, &at, &expert->down, e);
         if (status)
             return status;
     }
@@ -289,7 +291,7 @@ static int prepare_roles(const Model *m, const Ops *ops, OpsContext *ctx, const 
 {
     char *at = slot;
     for (int i = 0; i < n; i++) {
-        int status = prepare(m, ops, ctx, -1, roles[i], &m->bindings.role[roles[i]], &at, out[i], e);
+        int status = prepare(m, ops, ctx, -1, roles[i], &m->bindings.role[roles[i]], true, &at, out[i], e);
         if (status)
             return status;
     }

@@ -48,9 +48,10 @@ size_t model_transient_bytes(const Model *m);
 size_t model_layer_file_bytes(const Model *m, int layer);
 size_t model_file_bytes(const Model *m);
 
-/* Prepares weights into slot memory and drops the file's pages afterwards. A NaN or infinity in a weight is an error that names layer,
- * role and element. */
-int model_prepare_layer(const Model *m, const Ops *ops, OpsContext *ctx, int layer, void *slot, LayerWeights *out, Error *e);
+/* Prepares weights into slot memory and drops the file's pages afterwards. With `check`, as for the head and the embedding, a NaN or
+ * infinity in a weight is an error that names layer, role and element. */
+int model_prepare_layer(const Model *m, const Ops *ops, OpsContext *ctx, int layer, void *slot, bool check, LayerWeights *out,
+                        Error *e);
 int model_prepare_head(const Model *m, const Ops *ops, OpsContext *ctx, void *slot, HeadWeights *out, Error *e);
 int model_prepare_embed(const Model *m, const Ops *ops, OpsContext *ctx, void *slot, EmbedWeights *out, Error *e);
 

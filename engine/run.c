@@ -16,7 +16,10 @@ int session_open(const Model *model, const SessionOptions *options, Session *out
     out->ops = options->ops ? options->ops : ops_find(options->device, options->numerics, options->dtype, e);
     if (!out->ops)
         return STATUS_USAGE;
-    out->memory_bytes = options->memory_bytes ? options->memory_bytes : host_memory_available() / 2;
+    out->device_index = options->device_index;
+    out->memory_bytes = options->memory_bytes        ? options->memory_bytes
+                        : out->ops->memory_available ? out->ops->memory_available(out->device_index)
+                                                     : host_memory_available() / 2;
     return pool_open(options->threads, &out->pool, e);
 }
 
@@ -46,6 +49,7 @@ struct Run {
     size_t slot_bytes;
     LayerWeights *slot_weights; /* [n_slots] */
     int *slot_layer;            /* [n_slots]: layer prepared there, -1: none */
+    bool *layer_checked;        /* [n_layers]: its weights were found finite */
     void *head_slot;
     HeadWeights head_weights;
     bool head_ready;
@@ -196,7 +200,8 @@ static int open_slots(Run *r, Error *e)
     r->slot_bytes = model_layer_slot_bytes(s->model, s->ops, -1);
     r->slot_weights = calloc(n, sizeof *r->slot_weights);
     r->slot_layer = malloc(n * sizeof *r->slot_layer);
-    if (!r->slot_weights || !r->slot_layer)
+    r->layer_checked = calloc((size_t)s->model->traits.n_layers + 1, sizeof *r->layer_checked);
+    if (!r->slot_weights || !r->slot_layer || !r->layer_checked)
         return error_set(e, STATUS_FAILED, "run: out of memory for %zu weight slots", n);
     for (size_t i = 0; i < n; i++) {
         r->slot_layer[i] = -1;
@@ -233,7 +238,7 @@ int run_open(const Session *s, const RunRequest *request, Run **out, Error *e)
                 largest_group = (size_t)r->plans[g].nodes[i].n_members;
     }
     count_plans(r);
-    OpsConfig config = {.limits = run_limits(s->model, request, &r->sizes), .pool = s->pool};
+    OpsConfig config = {.limits = run_limits(s->model, request, &r->sizes), .pool = s->pool, .device_index = s->device_index};
     ForwardSizes fs = {.max_rows = r->sizes.tile_rows, .max_window = request->longest_window};
     if ((status = s->ops->open(&config, &r->ctx, e)))
         goto fail;
@@ -283,6 +288,7 @@ void run_close(Run *r)
     free(r->plans);
     free(r->slot_weights);
     free(r->slot_layer);
+    free(r->layer_checked);
     free(r->lanes);
     free(r->members);
     free(r->results);
@@ -317,6 +323,11 @@ static View residual_view(const Run *r, size_t buffer, const TokenBlock *block)
     return (View){.data = at, .dtype = r->session->ops->resid_dtype, .rows = block->n_rows, .cols = d, .ld = d};
 }
 
+static void *slot_memory(const Run *r, int slot)
+{
+    return (char *)r->slots + (size_t)slot * r->slot_bytes;
+}
+
 static int ensure_layer(Run *r, const Plan *plan, int32_t visit, const LayerWeights **out, Error *e)
 {
     const PlanVisit *v = &plan->visits[visit];
@@ -325,15 +336,15 @@ static int ensure_layer(Run *r, const Plan *plan, int32_t visit, const LayerWeig
     *out = w;
     if (r->slot_layer[v->slot] == v->layer)
         return STATUS_OK;
-    void *memory = (char *)r->slots + (size_t)v->slot * r->slot_bytes;
+    void *memory = slot_memory(r, v->slot);
     r->slot_layer[v->slot] = -1;
-    s->ops->slot_done(r->ctx, memory);
     if (visit + 1 < plan->n_visits && plan->visits[visit + 1].load)
         model_prefetch_layer(s->model, plan->visits[visit + 1].layer);
-    int status = model_prepare_layer(s->model, s->ops, r->ctx, v->layer, memory, w, e);
+    int status = model_prepare_layer(s->model, s->ops, r->ctx, v->layer, memory, !r->layer_checked[v->layer], w, e);
     if (status)
         return status;
     r->slot_layer[v->slot] = v->layer;
+    r->layer_checked[v->layer] = true;
     r->counters.weight_bytes_moved += (double)model_layer_file_bytes(s->model, v->layer);
     return STATUS_OK;
 }
@@ -392,6 +403,8 @@ static int run_batches(Run *r, const Plan *plan, const TokenBlock *block, const 
                                         .out = residual_view(r, (size_t)node->buffer, block)};
         }
         forward_batch(r->forward, b->kind, b->layer, weights, block, r->lanes, (size_t)b->n_nodes);
+        if (i + 1 == plan->n_batches || plan->batches[i + 1].visit != b->visit)
+            r->session->ops->slot_done(r->ctx, slot_memory(r, plan->visits[b->visit].slot));
         for (int32_t j = 0; !status && j < b->n_nodes; j++)
             status = report_node(plan, b->nodes[j], r->lanes[j].out, hooks, e);
         progress(r, hooks, batch_flops(r, b, block));
@@ -515,18 +528,17 @@ static int run_heads(Run *r, size_t group, const TokenBlock *block, const RunHoo
         }
         progress(r, hooks, model_flops_head(r->session->model) * (double)rows);
     }
-    for (size_t o = first; o < end; o++) {
+    int status = r->session->ops->sync(r->ctx, e); /* brings the results */
+    for (size_t o = first; !status && o < end; o++) {
         View residual = residual_view(r, (size_t)plan->nodes[plan->order_end[o - first]].buffer, block);
         const HeadArrays *x = &r->results[o];
         HeadResults results = {
             .n = n, .nll = x->nll, .kl = x->kl, .word_start_logp = x->word_start_logp, .rank = x->rank, .top1 = x->top1};
-        int status = hooks->on_final ? report_final(r, o, residual, hooks, e) : STATUS_OK;
+        status = hooks->on_final ? report_final(r, o, residual, hooks, e) : STATUS_OK;
         if (!status && hooks->on_results)
             status = hooks->on_results(hooks->user, o, &results, e);
-        if (status)
-            return status;
     }
-    return STATUS_OK;
+    return status;
 }
 
 int run_block(Run *r, const TokenBlock *block, const RunHooks *hooks, Error *e)

@@ -15,8 +15,9 @@
 
 typedef struct SessionOptions {
     const char *device, *numerics, *dtype; /* "cpu", "fast", "f32" */
+    int device_index;                      /* of the GPU */
     int threads;                           /* 0: all processors */
-    size_t memory_bytes;                   /* budget; 0: half of what the host has left */
+    size_t memory_bytes;                   /* budget; 0: half of what the host has left, or what the device has */
     RopeArithmetic rope;
     const Ops *ops; /* NULL: found by the three names; tests give the oracle */
 } SessionOptions;
@@ -27,6 +28,7 @@ typedef struct Session {
     Pool *pool;
     size_t memory_bytes;
     RopeArithmetic rope;
+    int device_index;
 } Session;
 
 int session_open(const Model *model, const SessionOptions *options, Session *out, Error *e);

@@ -16,6 +16,12 @@ enum {
     HEAD_ROWS_LEAST = 16,
 };
 
+/* The processor's, unless the table says what it wants. */
+static size_t tile_rows(const Ops *ops)
+{
+    return ops->tile_rows ? ops->tile_rows : TILE_ROWS;
+}
+
 static size_t least(size_t a, size_t b)
 {
     return a < b ? a : b;
@@ -118,7 +124,7 @@ static bool fits(const Session *s, const RunRequest *q, RunSizes *z)
 static bool fits_block(const Session *s, const RunRequest *q, RunSizes *z, size_t block_rows, int n_slots, size_t head_rows)
 {
     z->block_rows = block_rows;
-    z->tile_rows = most(q->longest_window, least(TILE_ROWS, block_rows));
+    z->tile_rows = most(q->longest_window, least(tile_rows(s->ops), block_rows));
     z->n_slots = n_slots;
     z->head_rows = head_rows;
     return fits(s, q, z);
@@ -147,7 +153,7 @@ int run_sizes(const Session *s, const RunRequest *q, RunSizes *out, Error *e)
                 (double)s->memory_bytes / mib, (double)out->total_bytes / mib + 1, window);
         }
     }
-    size_t head_rows = least(HEAD_ROWS_MOST, most(HEAD_ROWS_LEAST, total));
+    size_t head_rows = least(s->ops->head_rows ? s->ops->head_rows : HEAD_ROWS_MOST, most(HEAD_ROWS_LEAST, total));
     size_t good_block = q->block_rows ? q->block_rows : most(window, least(TILE_ROWS, total));
     size_t best_block = least_block;
     int n_slots = 1;
@@ -158,7 +164,8 @@ int run_sizes(const Session *s, const RunRequest *q, RunSizes *out, Error *e)
         n_slots = 2;
     }
     if (!q->block_rows) {
-        size_t ceiling = least(total, most(window, n_slots == enough_slots ? RESIDENT_BLOCK_ROWS : STREAMING_BLOCK_ROWS));
+        size_t resident = most(RESIDENT_BLOCK_ROWS, tile_rows(s->ops));
+        size_t ceiling = least(total, most(window, n_slots == enough_slots ? resident : STREAMING_BLOCK_ROWS));
         for (size_t rows = ceiling; rows > best_block; rows = rows - (rows + 15) / 16) {
             if (fits_block(s, q, out, rows, n_slots, least(head_rows, 128))) {
                 best_block = rows;

@@ -9,6 +9,7 @@
 #include "engine/run.h"
 #include "engine/taps.h"
 #include "kernels/cpu_features.h"
+#include "kernels/device.h"
 #include "loaders/model_lookup.h"
 #include "loaders/tokenizer.h"
 #include "strata_version.h"
@@ -50,16 +51,21 @@ int strata_model_open(const char *name, const StrataOptions *options, StrataMode
     StrataModel *m = calloc(1, sizeof *m);
     if (!m)
         return error_set(e, STATUS_FAILED, "%s: out of memory", name);
-    const char *rope = or_default(o->rope, "hf32"), *gpu = or_default(o->gpu_id, "auto");
-    SessionOptions so = {.device = strcmp(gpu, "auto") == 0 || strcmp(gpu, "cpu") == 0 ? "cpu" : "cuda",
-                         .numerics = or_default(o->numerics, "fast"),
-                         .dtype = or_default(o->dtype, "f32"),
+    const char *rope = or_default(o->rope, "hf32");
+    Device device;
+    SessionOptions so = {.numerics = or_default(o->numerics, "fast"),
                          .threads = o->threads,
                          .memory_bytes = (size_t)o->memory_bytes,
                          .rope = strcmp(rope, "real") == 0 ? ROPE_REAL : ROPE_HF32};
     if (strcmp(rope, "real") != 0 && strcmp(rope, "hf32") != 0)
         status = error_set(e, STATUS_USAGE, "rope: \"%s\", expected hf32 or real", rope);
-    else if (!(status = model_lookup(name, o->revision, &m->path, e)) && !(status = model_open(m->path.path, &m->model, e)))
+    else if (!(status = device_choose(o->gpu_id, so.numerics, o->dtype, &device, e))) {
+        so.device = device.kind;
+        so.device_index = device.index;
+        so.dtype = device.dtype;
+    }
+    if (!status && !(status = model_lookup(name, o->revision, &m->path, e)) &&
+        !(status = model_open(m->path.path, &m->model, e)))
         status = session_open(&m->model, &so, &m->session, e);
     if (status)
         strata_model_close(m);

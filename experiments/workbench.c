@@ -52,16 +52,12 @@ static bool has_tokenizer_files(const Workbench *w)
 
 static int choose_device(Workbench *w, SessionOptions *so, Error *e)
 {
-    const char *gpu = or_default(w->common->gpu_id, "auto");
-    if (strcmp(gpu, "auto") != 0 && strcmp(gpu, "cpu") != 0) {
-        char *end;
-        long index = strtol(gpu, &end, 10);
-        if (*end || index < 0)
-            return error_set(e, STATUS_USAGE, "--gpu_id: \"%s\", expected auto, cpu, or the number of a GPU", gpu);
-        return error_set(e, STATUS_FAILED, "--gpu_id %ld: this build serves no GPU; use --gpu_id cpu", index);
-    }
-    so->device = w->device = "cpu";
-    return STATUS_OK;
+    int status = device_choose(w->common->gpu_id, w->numerics, w->common->dtype, &w->chosen, e);
+    so->device = w->chosen.kind;
+    so->device_index = w->chosen.index;
+    so->dtype = w->dtype = w->chosen.dtype;
+    w->device = w->chosen.stamp;
+    return status;
 }
 
 static int choose_bos(Workbench *w, Error *e)
@@ -94,12 +90,10 @@ int workbench_open(const StrataCommon *common, TokenizerNeed need, Workbench *ou
 {
     memset(out, 0, sizeof *out);
     out->common = common;
-    out->dtype = or_default(common->dtype, "f32");
     out->numerics = or_default(common->numerics, "fast");
     out->rope = or_default(common->rope, "hf32");
     out->bos_id = -1;
-    SessionOptions so = {.dtype = out->dtype,
-                         .numerics = out->numerics,
+    SessionOptions so = {.numerics = out->numerics,
                          .threads = common->threads,
                          .memory_bytes = (size_t)common->memory_bytes,
                          .rope = strcmp(out->rope, "real") == 0 ? ROPE_REAL : ROPE_HF32};

@@ -7,6 +7,7 @@
 
 #include "engine/run.h"
 #include "experiments/studies.h"
+#include "kernels/device.h"
 #include "loaders/model_lookup.h"
 #include "loaders/tokenizer.h"
 
@@ -18,7 +19,8 @@ typedef struct Workbench {
     Model model;
     Session session;
     Tokenizer *tokenizer; /* NULL: none */
-    const char *device;   /* "cpu" */
+    Device chosen;
+    const char *device; /* chosen's stamp: "cpu", "NVIDIA H100 80GB HBM3" */
     const char *dtype, *numerics, *rope;
     bool bos;       /* --bos resolved against the tokenizer */
     int32_t bos_id; /* -1: none */

@@ -1,7 +1,7 @@
 /* ops.h: THE contract between the forward pass and the arithmetic.
  *
- * An Ops table is one arithmetic on one device, chosen by (device, numerics): cpu/{fast, stable, exact, ref64}, later
- * cuda/{fast, exact}; `ref` is the naive f64 oracle of the tests. engine/forward.c is written once over this table and
+ * An Ops table is one arithmetic on one device, chosen by (device, numerics): cpu/{fast, stable, exact, ref64},
+ * cuda/fast (in libstrata_cuda.so); `ref` is the naive f64 oracle of the tests. engine/forward.c is written once over this table and
  * dereferences no activation: a View's data may lie on another device.
  *
  * Shape alphabet, used in every comment of this project:
@@ -151,6 +151,9 @@ typedef struct Ops {
     const char *name;                         /* "cpu/fast" */
     DType gemm_dtype, act_dtype, resid_dtype; /* linear()'s x; everything between; the residual stream */
     DType logit_dtype;
+    size_t tile_rows, head_rows; /* rows of an op's and of head()'s call at which its products run well; 0: the processor's */
+    /* Bytes a session may take on the device; NULL: what the host has left counts. */
+    size_t (*memory_available)(int device_index);
 
     /* -- lifetime and memory -- */
     size_t (*context_bytes)(const OpsConfig *config); /* pure: all that open() will take */
@@ -167,7 +170,7 @@ typedef struct Ops {
     size_t (*weight_slot_bytes)(WeightKind kind, const WeightPart *parts, size_t n_parts); /* multiple of 64 */
     int (*weight_prepare)(OpsContext *c, void *slot_memory, WeightKind kind, const WeightPart *parts, size_t n_parts,
                           Weight *out, Error *e);        /* ops enqueued later see it */
-    void (*slot_done)(OpsContext *c, void *slot_memory); /* all uses are enqueued: the next prepare there waits for them */
+    void (*slot_done)(OpsContext *c, void *slot_memory); /* uses so far are enqueued: the next prepare there waits for them */
 
     /* -- the forward pass -- */
     /* out[t] = multiplier * table[ids[t]]; out [T, D] resid; ids on the host; the table is read from the file. */
@@ -213,7 +216,9 @@ typedef struct Ops {
     /* -- what is read off the stream -- */
     /* out[3t..3t+2] = a.b, a.a, b.b of row t in f64, host; waits. For cosines (block influence, angular distance). */
     void (*row_dots)(OpsContext *c, double *out, View a, View b);
-    void (*head)(OpsContext *c, const HeadArgs *args); /* waits: its results lie on the host */
+    /* Its results lie on the host after sync(); the arrays stay the table's until then. A later call may name this one's lse as
+     * intact_lse at once. */
+    void (*head)(OpsContext *c, const HeadArgs *args);
 } Ops;
 
 extern const Ops ops_ref;                      /* kernels/ref: the f64 oracle, for tests */
@@ -221,7 +226,7 @@ extern const Ops ops_cpu_fast;                 /* kernels/cpu: f32, OpenBLAS and
 extern const Ops ops_cpu_stable;               /* the same with sums of one order: no batch or thread count changes a bit */
 extern const Ops ops_cpu_exact, ops_cpu_ref64; /* kernels/exact: numerics v1, f32 or f64 between operations */
 
-/* Which table serves (device, numerics, dtype); NULL with an error that names what is served. device "cpu" or "cuda". */
+/* Which table serves (device, numerics, dtype); NULL with an error that names what is served. device "cpu" or "cuda" (see device.h). */
 const Ops *ops_find(const char *device, const char *numerics, const char *dtype, Error *e);
 
 /* Version of the canonical arithmetic behind --numerics exact and ref64, "v1"; NULL for the others. Stamped into every result. */

@@ -1,6 +1,7 @@
 /* ops_find.c: which table serves which arithmetic on which device. */
 #include <string.h>
 
+#include "kernels/cuda/cuda_entry.h"
 #include "kernels/exact/exact_canon.h"
 #include "kernels/ops.h"
 
@@ -19,8 +20,13 @@ const Ops *ops_find(const char *device, const char *numerics, const char *dtype,
         if (strcmp(device, served[i].device) == 0 && strcmp(numerics, served[i].numerics) == 0 &&
             strcmp(dtype, served[i].dtype) == 0)
             return served[i].ops;
+    if (strcmp(device, "cuda") == 0 && strcmp(numerics, "fast") == 0 && strcmp(dtype, "bf16") == 0) {
+        const CudaEntry *cuda = cuda_load(e);
+        return cuda ? cuda->fast : NULL;
+    }
     error_set(e, STATUS_USAGE,
-              "--numerics %s --dtype %s on %s is not served; served is --numerics fast|stable|exact|ref64 --dtype f32 on cpu",
+              "--numerics %s --dtype %s on %s is not served; served is --numerics fast|stable|exact|ref64 --dtype f32 on cpu, "
+              "--numerics fast --dtype bf16 on a GPU",
               numerics, dtype, device);
     return NULL;
 }

@@ -1,0 +1,23 @@
+/* device.h: which device serves --gpu_id, and which dtype is its default.
+ *
+ *   cpu    the processor, f32
+ *   N      GPU N, bf16 (numerics fast alone); an error that names --gpu_id cpu where it cannot be used
+ *   auto   the first usable GPU where the arithmetic asked for is served there, else the processor. Of several processes that a launcher
+ *          starts on one machine, process i takes GPU i modulo their number.
+ * A GPU is usable from compute capability 8.0 (bf16 tensor cores). */
+#ifndef STRATA_KERNELS_DEVICE_H
+#define STRATA_KERNELS_DEVICE_H
+
+#include "engine/base/error.h"
+
+typedef struct Device {
+    const char *kind;  /* "cpu" or "cuda", as ops_find() takes it */
+    int index;         /* of the GPU */
+    const char *dtype; /* asked for, or the kind's default */
+    char stamp[128];   /* "cpu", or the GPU's name, for results */
+} Device;
+
+/* dtype NULL or "": the default. numerics as given on the command line. */
+int device_choose(const char *gpu_id, const char *numerics, const char *dtype, Device *out, Error *e);
+
+#endif
