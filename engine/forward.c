@@ -7,7 +7,8 @@
  *   NORM_AFTER: norm2(x + m * f(x)).
  *
  * Rows are tiled so that scratch is bounded and stays near the caches: a tile is a list of pieces, each some consecutive whole
- * windows of one lane, at most max_rows rows together. */
+ * families of windows of one lane, at most max_rows rows together. Keys and values of a family's base serve the windows that
+ * continue it: they lie in the same tile. */
 #include "engine/forward.h"
 
 #include <stdlib.h>
@@ -60,7 +61,7 @@ struct Forward {
 
     int32_t *positions;  /* [max_rows], of the tile */
     AttnSeq *seqs;       /* [max_rows] */
-    KvSegment *segments; /* [max_rows] */
+    KvSegment *segments; /* [2 * max_rows] */
     Piece *pieces;       /* [max_rows] */
     size_t n_pieces, tile_rows, n_seqs;
 };
@@ -150,7 +151,7 @@ size_t forward_bytes(const Model *m, const Ops *ops, const ForwardSizes *sizes)
         widest = half > widest ? half : widest;
     }
     bytes += 2 * sizes->max_window * widest * sizeof(float);
-    bytes += sizes->max_rows * (sizeof(int32_t) + sizeof(AttnSeq) + sizeof(KvSegment) + sizeof(Piece));
+    bytes += sizes->max_rows * (sizeof(int32_t) + sizeof(AttnSeq) + 2 * sizeof(KvSegment) + sizeof(Piece));
     return bytes + sizeof(Forward);
 }
 
@@ -192,7 +193,7 @@ int forward_open(const Model *m, const Ops *ops, OpsContext *ctx, const ForwardS
         widest = (size_t)t->ropes[i].rotary_dims / 2 > widest ? (size_t)t->ropes[i].rotary_dims / 2 : widest;
     f->positions = malloc(sizes->max_rows * sizeof *f->positions);
     f->seqs = malloc(sizes->max_rows * sizeof *f->seqs);
-    f->segments = malloc(sizes->max_rows * sizeof *f->segments);
+    f->segments = malloc(2 * sizes->max_rows * sizeof *f->segments);
     f->pieces = malloc(sizes->max_rows * sizeof *f->pieces);
     f->rope_host = malloc(2 * sizes->max_window * widest * sizeof(float) + 1);
     if (!f->positions || !f->seqs || !f->segments || !f->pieces || !f->rope_host) {
@@ -294,7 +295,7 @@ static void add_learned_positions(Forward *f, const TokenBlock *block, View out)
         for (size_t done = 0; done < n;) { /* positions of one window may exceed a tile's host array */
             size_t some = n - done < f->sizes.max_rows ? n - done : f->sizes.max_rows;
             for (size_t i = 0; i < some; i++)
-                f->positions[i] = (int32_t)(done + i) + t->position_offset;
+                f->positions[i] = (int32_t)(token_block_first(block, w) + done + i) + t->position_offset;
             f->ops->embed_add(f->ctx, view_rows(out, first + done, some, elem), f->positions, &learned->parts[0]);
             done += some;
         }
@@ -317,12 +318,34 @@ void forward_embed(Forward *f, const TokenBlock *block, View out)
     }
 }
 
+/* Puts a family into the tile: its positions, and a sequence for each window, whose keys are the base's first rows, then its own. */
+static void add_family(Forward *f, const TokenBlock *block, size_t first_window, size_t end_window)
+{
+    size_t base = f->tile_rows;
+    for (size_t w = first_window; w < end_window; w++) {
+        size_t n = block->window_start[w + 1] - block->window_start[w], prefix = token_block_first(block, w);
+        if (n == 0)
+            continue;
+        for (size_t i = 0; i < n; i++)
+            f->positions[f->tile_rows + i] = (int32_t)(prefix + i);
+        KvSegment *segments = &f->segments[2 * f->n_seqs];
+        size_t n_segments = 0;
+        if (prefix)
+            segments[n_segments++] = (KvSegment){.first_row = base, .n_rows = prefix};
+        segments[n_segments++] = (KvSegment){.first_row = f->tile_rows, .n_rows = n};
+        f->seqs[f->n_seqs++] = (AttnSeq){
+            .q_row = f->tile_rows, .n_q = n, .first_position = (int32_t)prefix, .segments = segments, .n_segments = n_segments};
+        f->tile_rows += n;
+    }
+}
+
 /* Collects the next tile, beginning at (*lane, *window): pieces, positions and sequences. */
 static void next_tile(Forward *f, const TokenBlock *block, size_t n_lanes, size_t *lane, size_t *window)
 {
     f->n_pieces = f->tile_rows = f->n_seqs = 0;
     while (*lane < n_lanes) {
-        size_t first = block->window_start[*window], n = block->window_start[*window + 1] - first;
+        size_t end = token_block_family_end(block, *window);
+        size_t first = block->window_start[*window], n = block->window_start[end] - first;
         if (f->tile_rows + n > f->sizes.max_rows)
             return;
         Piece *last = f->n_pieces ? &f->pieces[f->n_pieces - 1] : NULL;
@@ -330,16 +353,9 @@ static void next_tile(Forward *f, const TokenBlock *block, size_t n_lanes, size_
             last->n_rows += n;
         else if (n)
             f->pieces[f->n_pieces++] = (Piece){.lane = *lane, .first_row = first, .tile_row = f->tile_rows, .n_rows = n};
-        for (size_t i = 0; i < n; i++)
-            f->positions[f->tile_rows + i] = (int32_t)i;
-        if (n) {
-            f->segments[f->n_seqs] = (KvSegment){.first_row = f->tile_rows, .n_rows = n};
-            f->seqs[f->n_seqs] =
-                (AttnSeq){.q_row = f->tile_rows, .n_q = n, .segments = &f->segments[f->n_seqs], .n_segments = 1};
-            f->n_seqs++;
-        }
-        f->tile_rows += n;
-        if (++*window == block->n_windows) {
+        add_family(f, block, *window, end);
+        *window = end;
+        if (*window == block->n_windows) {
             *window = 0;
             ++*lane;
         }
@@ -385,32 +401,62 @@ static void add_pieces(Forward *f, const ForwardLane *lanes, View branch, bool o
     }
 }
 
+/* Where lane i wants a branch's output: the first of the two branches is attention. */
+static const View *branch_tap(const ForwardLane *lane, bool attn)
+{
+    return attn ? &lane->attn_out : &lane->mlp_out;
+}
+
+static void tap_pieces(Forward *f, const ForwardLane *lanes, View branch, bool attn)
+{
+    for (size_t i = 0; i < f->n_pieces; i++) {
+        const Piece *p = &f->pieces[i];
+        const View *tap = branch_tap(&lanes[p->lane], attn);
+        if (tap->data)
+            f->ops->copy(f->ctx, lane_rows(f, *tap, p), view_rows(branch, p->tile_row, p->n_rows, elem_bytes(branch.dtype)));
+    }
+}
+
+static bool any_tap(const Forward *f, const ForwardLane *lanes, bool attn)
+{
+    for (size_t i = 0; i < f->n_pieces; i++)
+        if (branch_tap(&lanes[f->pieces[i].lane], attn)->data)
+            return true;
+    return false;
+}
+
+/* What a half does with its output: the norm behind it, and whether the residual is added here. */
+typedef struct BranchEnd {
+    View branch;
+    const Weight *norm, *norm_bias;
+    bool attn, add;
+} BranchEnd;
+
 /* The end of a half whose output is in `branch`: its norm, and the residual sum when `add` is set. */
-static void finish_branch(Forward *f, const ForwardLane *lanes, View branch, const Weight *norm, const Weight *norm_bias,
-                          bool add)
+static void finish_branch(Forward *f, const ForwardLane *lanes, const BranchEnd *end)
 {
     const ModelTraits *t = &f->model->traits;
     NormSpec spec = norm_spec(t);
-    View x = top(branch, f->tile_rows);
+    View x = top(end->branch, f->tile_rows);
     if (t->norm_place == NORM_POST || t->norm_place == NORM_BOTH)
-        f->ops->norm(f->ctx, x, x, &spec, norm, norm_bias);
-    if (!add)
+        f->ops->norm(f->ctx, x, x, &spec, end->norm, end->norm_bias);
+    tap_pieces(f, lanes, end->branch, end->attn);
+    if (!end->add)
         return;
-    add_pieces(f, lanes, branch, false);
+    add_pieces(f, lanes, end->branch, false);
     for (size_t i = 0; t->norm_place == NORM_AFTER && i < f->n_pieces; i++) {
         View out = lane_rows(f, lanes[f->pieces[i].lane].out, &f->pieces[i]);
-        f->ops->norm(f->ctx, out, out, &spec, norm, norm_bias);
+        f->ops->norm(f->ctx, out, out, &spec, end->norm, end->norm_bias);
     }
 }
 
 /* The last projection of a half: into the lanes with the residual added, fused where pieces are tall, or into `branch`. */
-static void project(Forward *f, const ForwardLane *lanes, View x, const Weight *w, const Weight *bias, View branch,
-                    const Weight *norm, const Weight *norm_bias, bool add)
+static void project(Forward *f, const ForwardLane *lanes, View x, const Weight *w, const Weight *bias, const BranchEnd *end)
 {
     size_t shortest = SIZE_MAX;
     for (size_t i = 0; i < f->n_pieces; i++)
         shortest = f->pieces[i].n_rows < shortest ? f->pieces[i].n_rows : shortest;
-    bool fuses = add && f->ops->linear_add && f->model->traits.norm_place == NORM_PRE;
+    bool fuses = end->add && f->ops->linear_add && f->model->traits.norm_place == NORM_PRE && !any_tap(f, lanes, end->attn);
     if (fuses && (shortest >= FUSED_ADD_MIN_ROWS || f->n_pieces == 1)) {
         for (size_t i = 0; i < f->n_pieces; i++) {
             const Piece *p = &f->pieces[i];
@@ -420,8 +466,14 @@ static void project(Forward *f, const ForwardLane *lanes, View x, const Weight *
         }
         return;
     }
-    f->ops->linear(f->ctx, top(branch, f->tile_rows), x, w, bias);
-    finish_branch(f, lanes, branch, norm, norm_bias, add);
+    f->ops->linear(f->ctx, top(end->branch, f->tile_rows), x, w, bias);
+    finish_branch(f, lanes, end);
+}
+
+/* Positions of a sequence, those of its base included. */
+static size_t seq_length(const AttnSeq *s)
+{
+    return (size_t)s->first_position + s->n_q;
 }
 
 /* Rotates q and k of the tile. Sequences longer than a dynamically scaled table's range take a table of their own length. */
@@ -432,18 +484,18 @@ static void rotate(Forward *f, int index, View q, View k)
     size_t elem = elem_bytes(f->ops->act_dtype);
     for (size_t s = 0; s < f->n_seqs;) {
         RopeTable *table = &f->ropes[index];
-        size_t first = f->seqs[s].q_row, n = f->seqs[s].n_q, end = s + 1;
-        if (rope_table_depends_on_length(r, n)) {
+        size_t first = f->seqs[s].q_row, n = f->seqs[s].n_q, end = s + 1, length = seq_length(&f->seqs[s]);
+        if (rope_table_depends_on_length(r, length)) {
             table = &f->ropes_long[index];
             /* longrope has one table for all the lengths beyond, dynamic scaling one for each */
-            size_t len = r->kind == ROPE_LONGROPE ? f->sizes.max_window : n;
+            size_t len = r->kind == ROPE_LONGROPE ? f->sizes.max_window : length;
             if (table->seq_len != len) {
                 Error e; /* memory is there since open; an upload's failure surfaces at sync */
                 (void)fill_rope(f, index, table, len, len, &e);
                 table->seq_len = len;
             }
         } else {
-            while (end < f->n_seqs && !rope_table_depends_on_length(r, f->seqs[end].n_q))
+            while (end < f->n_seqs && !rope_table_depends_on_length(r, seq_length(&f->seqs[end])))
                 n += f->seqs[end++].n_q;
         }
         const int32_t *positions = f->positions + first;
@@ -496,10 +548,13 @@ static void attend(Forward *f, int layer, const LayerWeights *w)
 static void attention_half(Forward *f, int layer, const LayerWeights *w, const ForwardLane *lanes, View branch, bool add)
 {
     bool after = f->model->traits.norm_place == NORM_AFTER;
+    BranchEnd end = {.branch = branch,
+                     .norm = &w->role[after ? ROLE_ATTN_NORM : ROLE_ATTN_POST_NORM],
+                     .norm_bias = &w->role[after ? ROLE_ATTN_NORM_BIAS : ROLE_ATTN_POST_NORM_BIAS],
+                     .attn = true,
+                     .add = add};
     attend(f, layer, w);
-    project(f, lanes, top(f->attended, f->tile_rows), &w->role[ROLE_O], &w->role[ROLE_O_BIAS], branch,
-            &w->role[after ? ROLE_ATTN_NORM : ROLE_ATTN_POST_NORM],
-            &w->role[after ? ROLE_ATTN_NORM_BIAS : ROLE_ATTN_POST_NORM_BIAS], add);
+    project(f, lanes, top(f->attended, f->tile_rows), &w->role[ROLE_O], &w->role[ROLE_O_BIAS], &end);
 }
 
 /* hidden <- act(gate) * up of a gated MLP of width n. */
@@ -537,8 +592,10 @@ static void mlp_half(Forward *f, int layer, const LayerWeights *w, const Forward
 {
     const ModelTraits *t = &f->model->traits;
     bool after = t->norm_place == NORM_AFTER;
-    const Weight *norm = &w->role[after ? ROLE_MLP_NORM : ROLE_MLP_POST_NORM];
-    const Weight *norm_bias = &w->role[after ? ROLE_MLP_NORM_BIAS : ROLE_MLP_POST_NORM_BIAS];
+    BranchEnd end = {.branch = branch,
+                     .norm = &w->role[after ? ROLE_MLP_NORM : ROLE_MLP_POST_NORM],
+                     .norm_bias = &w->role[after ? ROLE_MLP_NORM_BIAS : ROLE_MLP_POST_NORM_BIAS],
+                     .add = add};
     View hidden = {0}, up = top(f->gate_up, f->tile_rows);
     switch (t->layers[layer].mlp) {
     case MLP_GATED:
@@ -552,10 +609,10 @@ static void mlp_half(Forward *f, int layer, const LayerWeights *w, const Forward
         break;
     case MLP_MOE:
         mixture(f, w, branch);
-        finish_branch(f, lanes, branch, norm, norm_bias, add);
+        finish_branch(f, lanes, &end);
         return;
     }
-    project(f, lanes, hidden, &w->role[ROLE_DOWN], &w->role[ROLE_DOWN_BIAS], branch, norm, norm_bias, add);
+    project(f, lanes, hidden, &w->role[ROLE_DOWN], &w->role[ROLE_DOWN_BIAS], &end);
 }
 
 static void whole_layer(Forward *f, int layer, const LayerWeights *w, const ForwardLane *lanes)

@@ -114,7 +114,7 @@ size_t model_layer_slot_bytes(const Model *m, const Ops *ops, int layer)
 }
 
 static const Role head_roles[] = {ROLE_FINAL_NORM, ROLE_FINAL_NORM_BIAS, ROLE_PROJECT_OUT, ROLE_HEAD, ROLE_HEAD_BIAS};
-enum { N_HEAD_ROLES = sizeof head_roles / sizeof head_roles[0] };
+enum { N_HEAD_ROLES = sizeof head_roles / sizeof head_roles[0], N_FINAL_NORM_ROLES = 2 };
 
 static const Role embed_roles[] = {ROLE_PROJECT_IN, ROLE_EMBED_NORM, ROLE_EMBED_NORM_BIAS};
 enum { N_EMBED_ROLES = sizeof embed_roles / sizeof embed_roles[0] };
@@ -131,6 +131,11 @@ static size_t roles_slot_bytes(const Model *m, const Ops *ops, const Role *roles
 size_t model_head_slot_bytes(const Model *m, const Ops *ops)
 {
     return roles_slot_bytes(m, ops, head_roles, N_HEAD_ROLES);
+}
+
+size_t model_final_norm_slot_bytes(const Model *m, const Ops *ops)
+{
+    return roles_slot_bytes(m, ops, head_roles, N_FINAL_NORM_ROLES);
 }
 
 size_t model_embed_slot_bytes(const Model *m, const Ops *ops)
@@ -303,6 +308,12 @@ int model_prepare_head(const Model *m, const Ops *ops, OpsContext *ctx, void *sl
     Weight *const weights[N_HEAD_ROLES] = {&out->final_norm, &out->final_norm_bias, &out->project_out, &out->head,
                                            &out->head_bias};
     return prepare_roles(m, ops, ctx, head_roles, N_HEAD_ROLES, slot, weights, e);
+}
+
+int model_prepare_final_norm(const Model *m, const Ops *ops, OpsContext *ctx, void *slot, HeadWeights *out, Error *e)
+{
+    Weight *const weights[N_FINAL_NORM_ROLES] = {&out->final_norm, &out->final_norm_bias};
+    return prepare_roles(m, ops, ctx, head_roles, N_FINAL_NORM_ROLES, slot, weights, e);
 }
 
 int model_prepare_embed(const Model *m, const Ops *ops, OpsContext *ctx, void *slot, EmbedWeights *out, Error *e)

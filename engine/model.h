@@ -42,6 +42,7 @@ typedef struct EmbedWeights {
 size_t model_layer_slot_bytes(const Model *m, const Ops *ops, int layer);
 size_t model_head_slot_bytes(const Model *m, const Ops *ops);
 size_t model_embed_slot_bytes(const Model *m, const Ops *ops);
+size_t model_final_norm_slot_bytes(const Model *m, const Ops *ops); /* of the head's, the part that forward_final_norm needs */
 /* The most bytes of mapped file pages that preparing any one weight makes resident at a time. */
 size_t model_transient_bytes(const Model *m);
 /* Bytes of weights in the file: of one layer, and of everything. */
@@ -53,6 +54,7 @@ size_t model_file_bytes(const Model *m);
 int model_prepare_layer(const Model *m, const Ops *ops, OpsContext *ctx, int layer, void *slot, bool check, LayerWeights *out,
                         Error *e);
 int model_prepare_head(const Model *m, const Ops *ops, OpsContext *ctx, void *slot, HeadWeights *out, Error *e);
+int model_prepare_final_norm(const Model *m, const Ops *ops, OpsContext *ctx, void *slot, HeadWeights *out, Error *e);
 int model_prepare_embed(const Model *m, const Ops *ops, OpsContext *ctx, void *slot, EmbedWeights *out, Error *e);
 
 /* Asks the system to read a layer's dense weights ahead of their use. */

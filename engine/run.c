@@ -31,47 +31,15 @@ void session_close(Session *s)
     memset(s, 0, sizeof *s);
 }
 
-typedef struct HeadArrays {
-    double *nll, *kl, *word_start_logp, *lse;
-    int32_t *rank, *top1;
-} HeadArrays;
-
-struct Run {
-    const Session *session;
-    RunRequest request;
-    RunSizes sizes;
-    RunCounters counters;
-    OpsContext *ctx;
-    Forward *forward;
-    Plan *plans; /* [n_groups] */
-
-    void *slots; /* n_slots layers' weights */
-    size_t slot_bytes;
-    LayerWeights *slot_weights; /* [n_slots] */
-    int *slot_layer;            /* [n_slots]: layer prepared there, -1: none */
-    bool *layer_checked;        /* [n_layers]: its weights were found finite */
-    void *head_slot;
-    HeadWeights head_weights;
-    bool head_ready;
-
-    void *residuals;    /* n_buffers (+1 for the first order's final residual when there are several groups) */
-    ForwardLane *lanes; /* [most nodes in a batch] */
-    View *members;      /* [most members of a group] */
-    void *head_memory;  /* head_x, logits, logits of the first order */
-    size_t head_bytes;
-    View head_x, projected, logits, first_logits;
-    HeadArrays *results; /* [n_orders], into one allocation */
-    double *result_memory;
-    int32_t *predict_row, *targets; /* [block_rows]: block row that predicts, and the id it predicts */
-};
-
 static double layer_half_flops(const Model *m, StepKind kind, int layer, const TokenBlock *block)
 {
     double flops = 0;
     if (kind == STEP_ATTN || kind == STEP_WHOLE) {
         flops += model_flops_attn(m, layer) * (double)block->n_rows;
-        for (size_t w = 0; w < block->n_windows; w++)
-            flops += model_flops_scores(m, layer, block->window_start[w + 1] - block->window_start[w]);
+        for (size_t w = 0; w < block->n_windows; w++) {
+            size_t first = token_block_first(block, w), n = block->window_start[w + 1] - block->window_start[w];
+            flops += model_flops_scores(m, layer, first + n) - model_flops_scores(m, layer, first);
+        }
     }
     if (kind == STEP_MLP || kind == STEP_WHOLE)
         flops += model_flops_mlp(m, layer) * (double)block->n_rows;
@@ -120,182 +88,6 @@ double run_block_flops_naive(const Run *r, const TokenBlock *block)
     return flops;
 }
 
-static void count_plans(Run *r)
-{
-    PlanCounters *c = &r->counters.plan;
-    for (size_t g = 0; g < r->sizes.n_groups; g++) {
-        const PlanCounters *p = &r->plans[g].counters;
-        c->attn_evaluations += p->attn_evaluations;
-        c->mlp_evaluations += p->mlp_evaluations;
-        c->visits += p->visits;
-        c->loads += p->loads;
-        c->n_buffers = p->n_buffers > c->n_buffers ? p->n_buffers : c->n_buffers;
-        c->n_slots = p->n_slots;
-    }
-    c->layer_evaluations = (c->attn_evaluations + c->mlp_evaluations + 1) / 2;
-    int64_t halves = 0;
-    for (size_t o = 0; o < r->request.n_orders; o++)
-        for (size_t i = 0; i < r->request.orders[o].n_items; i++)
-            halves += r->request.orders[o].items[i].part == PART_BOTH ? 2 : 1;
-    r->counters.naive_layer_evaluations = (halves + 1) / 2;
-}
-
-static int open_results(Run *r)
-{
-    size_t n = r->request.n_orders, rows = r->sizes.block_rows;
-    if (r->request.no_head)
-        return STATUS_OK;
-    r->results = calloc(n, sizeof *r->results);
-    r->result_memory = malloc(run_result_bytes(&r->request, rows));
-    if (!r->results || !r->result_memory)
-        return STATUS_FAILED;
-    double *d = r->result_memory;
-    for (size_t o = 0; o < n; o++, d += 4 * rows) {
-        r->results[o].nll = d;
-        r->results[o].kl = d + rows;
-        r->results[o].word_start_logp = d + 2 * rows;
-        r->results[o].lse = d + 3 * rows;
-    }
-    int32_t *i = (int32_t *)(void *)d;
-    for (size_t o = 0; o < n; o++, i += 2 * rows) {
-        r->results[o].rank = i;
-        r->results[o].top1 = i + rows;
-    }
-    r->predict_row = i;
-    r->targets = i + rows;
-    return STATUS_OK;
-}
-
-static int open_head(Run *r, Error *e)
-{
-    const Ops *ops = r->session->ops;
-    const ModelTraits *t = &r->session->model->traits;
-    if (r->request.no_head)
-        return STATUS_OK;
-    int status = ops->alloc(r->ctx, model_head_slot_bytes(r->session->model, ops), &r->head_slot, e);
-    if (status)
-        return status;
-    size_t rows = r->sizes.head_rows, elem = dtype_block_bytes(ops->gemm_dtype);
-    size_t x_bytes = rows * t->d_model * elem, projected_bytes = rows * t->d_embed * elem;
-    size_t logit_bytes = rows * t->vocab * dtype_block_bytes(ops->logit_dtype), n_logits = r->request.n_orders > 1 ? 2 : 1;
-    r->head_bytes = x_bytes + projected_bytes + n_logits * logit_bytes;
-    if ((status = ops->alloc(r->ctx, r->head_bytes, &r->head_memory, e)))
-        return status;
-    char *at = r->head_memory;
-    r->first_logits = (View){.data = at, .dtype = ops->logit_dtype, .rows = rows, .cols = t->vocab, .ld = t->vocab};
-    r->logits = r->first_logits;
-    r->logits.data = at + (n_logits - 1) * logit_bytes;
-    r->head_x = (View){
-        .data = at + n_logits * logit_bytes, .dtype = ops->gemm_dtype, .rows = rows, .cols = t->d_model, .ld = t->d_model};
-    r->projected = r->head_x;
-    r->projected.data = (char *)r->head_x.data + x_bytes;
-    r->projected.cols = r->projected.ld = t->d_embed;
-    return STATUS_OK;
-}
-
-static int open_slots(Run *r, Error *e)
-{
-    const Session *s = r->session;
-    size_t n = (size_t)r->sizes.n_slots, experts = (size_t)s->model->traits.route.n_experts;
-    r->slot_bytes = model_layer_slot_bytes(s->model, s->ops, -1);
-    r->slot_weights = calloc(n, sizeof *r->slot_weights);
-    r->slot_layer = malloc(n * sizeof *r->slot_layer);
-    r->layer_checked = calloc((size_t)s->model->traits.n_layers + 1, sizeof *r->layer_checked);
-    if (!r->slot_weights || !r->slot_layer || !r->layer_checked)
-        return error_set(e, STATUS_FAILED, "run: out of memory for %zu weight slots", n);
-    for (size_t i = 0; i < n; i++) {
-        r->slot_layer[i] = -1;
-        if (experts && !(r->slot_weights[i].experts = calloc(experts, sizeof(ExpertWeights))))
-            return error_set(e, STATUS_FAILED, "run: out of memory for %zu experts", experts);
-    }
-    return s->ops->alloc(r->ctx, n * r->slot_bytes, &r->slots, e);
-}
-
-int run_open(const Session *s, const RunRequest *request, Run **out, Error *e)
-{
-    Run *r = calloc(1, sizeof *r);
-    if (!r)
-        return error_set(e, STATUS_FAILED, "run: out of memory");
-    r->session = s;
-    r->request = *request;
-    int status = run_sizes(s, request, &r->sizes, e);
-    if (status)
-        goto fail;
-    status = STATUS_FAILED;
-    r->plans = calloc(r->sizes.n_groups, sizeof *r->plans);
-    size_t widest = 1, largest_group = 1;
-    if (!r->plans || open_results(r)) {
-        error_set(e, status, "run: out of memory for the results of %zu orders", request->n_orders);
-        goto fail;
-    }
-    for (size_t g = 0; g < r->sizes.n_groups; g++) {
-        if ((status = run_build_plan(s, request, r->sizes.n_groups, g, r->sizes.n_slots, &r->plans[g], e)))
-            goto fail;
-        for (int32_t b = 0; b < r->plans[g].n_batches; b++)
-            widest = (size_t)r->plans[g].batches[b].n_nodes > widest ? (size_t)r->plans[g].batches[b].n_nodes : widest;
-        for (int32_t i = 0; i < r->plans[g].n_nodes; i++)
-            if ((size_t)r->plans[g].nodes[i].n_members > largest_group)
-                largest_group = (size_t)r->plans[g].nodes[i].n_members;
-    }
-    count_plans(r);
-    OpsConfig config = {.limits = run_limits(s->model, request, &r->sizes), .pool = s->pool, .device_index = s->device_index};
-    ForwardSizes fs = {.max_rows = r->sizes.tile_rows, .max_window = request->longest_window};
-    if ((status = s->ops->open(&config, &r->ctx, e)))
-        goto fail;
-    if ((status = forward_open(s->model, s->ops, r->ctx, &fs, s->rope, &r->forward, e)))
-        goto fail;
-    if ((status = open_slots(r, e)) || (status = open_head(r, e)))
-        goto fail;
-    size_t n_residuals = r->sizes.n_buffers + (r->sizes.n_groups > 1 ? 1 : 0);
-    if ((status = s->ops->alloc(r->ctx, n_residuals * run_residual_bytes(s, r->sizes.block_rows), &r->residuals, e)))
-        goto fail;
-    r->lanes = malloc(widest * sizeof *r->lanes);
-    r->members = malloc(largest_group * sizeof *r->members);
-    if (!r->lanes || !r->members) {
-        status = error_set(e, STATUS_FAILED, "run: out of memory");
-        goto fail;
-    }
-    *out = r;
-    return STATUS_OK;
-fail:
-    run_close(r);
-    return status;
-}
-
-void run_close(Run *r)
-{
-    if (!r)
-        return;
-    const Ops *ops = r->session->ops;
-    const Session *s = r->session;
-    if (r->ctx) {
-        size_t n_residuals = r->sizes.n_buffers + (r->sizes.n_groups > 1 ? 1 : 0);
-        if (r->residuals)
-            ops->free(r->ctx, r->residuals, n_residuals * run_residual_bytes(s, r->sizes.block_rows));
-        if (r->slots)
-            ops->free(r->ctx, r->slots, (size_t)r->sizes.n_slots * r->slot_bytes);
-        if (r->head_slot)
-            ops->free(r->ctx, r->head_slot, model_head_slot_bytes(s->model, ops));
-        if (r->head_memory)
-            ops->free(r->ctx, r->head_memory, r->head_bytes);
-        forward_close(r->forward);
-        ops->close(r->ctx);
-    }
-    for (size_t g = 0; r->plans && g < r->sizes.n_groups; g++)
-        plan_free(&r->plans[g]);
-    for (int i = 0; r->slot_weights && i < r->sizes.n_slots; i++)
-        free(r->slot_weights[i].experts);
-    free(r->plans);
-    free(r->slot_weights);
-    free(r->slot_layer);
-    free(r->layer_checked);
-    free(r->lanes);
-    free(r->members);
-    free(r->results);
-    free(r->result_memory);
-    free(r);
-}
-
 const RunSizes *run_get_sizes(const Run *r)
 {
     return &r->sizes;
@@ -321,6 +113,14 @@ static View residual_view(const Run *r, size_t buffer, const TokenBlock *block)
     size_t d = r->session->model->traits.d_model;
     char *at = (char *)r->residuals + buffer * run_residual_bytes(r->session, r->sizes.block_rows);
     return (View){.data = at, .dtype = r->session->ops->resid_dtype, .rows = block->n_rows, .cols = d, .ld = d};
+}
+
+/* Where branch 0 (attention) or 1 (MLP) of the node at hand goes; data NULL where nobody asks. */
+static View branch_view(const Run *r, size_t branch, const TokenBlock *block)
+{
+    View v = residual_view(r, 0, block);
+    v.data = r->branches ? (char *)r->branches + branch * run_residual_bytes(r->session, r->sizes.block_rows) : NULL;
+    return v;
 }
 
 static void *slot_memory(const Run *r, int slot)
@@ -352,6 +152,36 @@ static int ensure_layer(Run *r, const Plan *plan, int32_t visit, const LayerWeig
 static int report_node(const Plan *plan, int32_t node, View residual, const RunHooks *hooks, Error *e)
 {
     return hooks->on_node ? hooks->on_node(hooks->user, plan, node, residual, e) : STATUS_OK;
+}
+
+/* A batch's nodes together; one by one where their branches are asked for. */
+static int run_nodes(Run *r, const Plan *plan, const PlanBatch *b, const LayerWeights *weights, const TokenBlock *block,
+                     const RunHooks *hooks, Error *e)
+{
+    int status = STATUS_OK;
+    int32_t n_lanes = r->branches && hooks->on_branch ? 1 : b->n_nodes;
+    for (int32_t first = 0; !status && first < b->n_nodes; first += n_lanes) {
+        for (int32_t j = 0; j < n_lanes; j++) {
+            const PlanNode *node = &plan->nodes[b->nodes[first + j]];
+            r->lanes[j] = (ForwardLane){.in = residual_view(r, (size_t)plan->nodes[node->parent].buffer, block),
+                                        .out = residual_view(r, (size_t)node->buffer, block)};
+            if (hooks->on_branch && b->kind != STEP_MLP)
+                r->lanes[j].attn_out = branch_view(r, 0, block);
+            if (hooks->on_branch && b->kind != STEP_ATTN)
+                r->lanes[j].mlp_out = branch_view(r, 1, block);
+        }
+        forward_batch(r->forward, b->kind, b->layer, weights, block, r->lanes, (size_t)n_lanes);
+        for (int32_t j = 0; !status && j < n_lanes; j++) {
+            int32_t node = b->nodes[first + j];
+            if (r->lanes[j].attn_out.data)
+                status = hooks->on_branch(hooks->user, plan, node, STEP_ATTN, r->lanes[j].attn_out, e);
+            if (!status && r->lanes[j].mlp_out.data)
+                status = hooks->on_branch(hooks->user, plan, node, STEP_MLP, r->lanes[j].mlp_out, e);
+            if (!status)
+                status = report_node(plan, node, r->lanes[j].out, hooks, e);
+        }
+    }
+    return status;
 }
 
 static int combine(Run *r, const Plan *plan, const PlanBatch *b, const TokenBlock *block, const RunHooks *hooks, Error *e)
@@ -397,16 +227,9 @@ static int run_batches(Run *r, const Plan *plan, const TokenBlock *block, const 
         const LayerWeights *weights;
         if ((status = ensure_layer(r, plan, b->visit, &weights, e)))
             return status;
-        for (int32_t j = 0; j < b->n_nodes; j++) {
-            const PlanNode *node = &plan->nodes[b->nodes[j]];
-            r->lanes[j] = (ForwardLane){.in = residual_view(r, (size_t)plan->nodes[node->parent].buffer, block),
-                                        .out = residual_view(r, (size_t)node->buffer, block)};
-        }
-        forward_batch(r->forward, b->kind, b->layer, weights, block, r->lanes, (size_t)b->n_nodes);
+        status = run_nodes(r, plan, b, weights, block, hooks, e);
         if (i + 1 == plan->n_batches || plan->batches[i + 1].visit != b->visit)
             r->session->ops->slot_done(r->ctx, slot_memory(r, plan->visits[b->visit].slot));
-        for (int32_t j = 0; !status && j < b->n_nodes; j++)
-            status = report_node(plan, b->nodes[j], r->lanes[j].out, hooks, e);
         progress(r, hooks, batch_flops(r, b, block));
     }
     return status;
@@ -477,13 +300,14 @@ static double head_file_bytes(const Model *m)
 
 static int ensure_head(Run *r, Error *e)
 {
-    if (r->head_ready || r->request.no_head)
+    if (r->head_ready || !r->head_slot)
         return STATUS_OK;
     const Session *s = r->session;
-    int status = model_prepare_head(s->model, s->ops, r->ctx, r->head_slot, &r->head_weights, e);
+    int status = r->request.no_head ? model_prepare_final_norm(s->model, s->ops, r->ctx, r->head_slot, &r->head_weights, e)
+                                    : model_prepare_head(s->model, s->ops, r->ctx, r->head_slot, &r->head_weights, e);
     if (status)
         return status;
-    r->counters.weight_bytes_moved += head_file_bytes(s->model);
+    r->counters.weight_bytes_moved += r->request.no_head ? 0 : head_file_bytes(s->model);
     r->head_ready = true;
     return STATUS_OK;
 }
@@ -541,15 +365,58 @@ static int run_heads(Run *r, size_t group, const TokenBlock *block, const RunHoo
     return status;
 }
 
+/* The final norm of a group's orders where there is no head. */
+static int run_final_norms(Run *r, size_t group, const TokenBlock *block, const RunHooks *hooks, Error *e)
+{
+    const Plan *plan = &r->plans[group];
+    size_t first, end;
+    int status = STATUS_OK;
+    run_group_range(r->request.n_orders, r->sizes.n_groups, group, &first, &end);
+    for (size_t o = first; !status && r->request.final_norm && hooks->on_final && o < end; o++)
+        status = report_final(r, o, residual_view(r, (size_t)plan->nodes[plan->order_end[o - first]].buffer, block), hooks, e);
+    return status;
+}
+
+static bool length_matters(const ModelTraits *t, size_t length)
+{
+    for (int i = 0; i < t->n_ropes; i++)
+        if (rope_table_depends_on_length(&t->ropes[i], length))
+            return true;
+    return false;
+}
+
+/* What is wrong with a window and what it continues. */
+static int check_window(const Run *r, const TokenBlock *block, size_t w, size_t base, Error *e)
+{
+    const size_t *start = block->window_start;
+    size_t prefix = token_block_first(block, w), n = prefix + start[w + 1] - start[w], base_n = start[base + 1] - start[base];
+    if (n > r->request.longest_window)
+        return error_set(e, STATUS_FAILED, "run: a window of %zu tokens, expected at most %zu", n, r->request.longest_window);
+    if (prefix && (w == base || prefix > base_n))
+        return error_set(e, STATUS_FAILED, "run: window %zu continues %zu positions of one of %zu", w, prefix,
+                         w == base ? 0 : base_n);
+    if (prefix && n != base_n &&
+        (length_matters(&r->session->model->traits, n) || length_matters(&r->session->model->traits, base_n)))
+        return error_set(e, STATUS_FAILED,
+                         "run: window %zu of %zu positions continues one of %zu, and the rotary tables depend on it", w, n,
+                         base_n);
+    if (start[w + 1] - start[base] > r->sizes.tile_rows)
+        return error_set(e, STATUS_FAILED, "run: a family of windows of %zu rows, expected at most %zu",
+                         start[w + 1] - start[base], r->sizes.tile_rows);
+    return STATUS_OK;
+}
+
 int run_block(Run *r, const TokenBlock *block, const RunHooks *hooks, Error *e)
 {
     if (block->n_rows > r->sizes.block_rows)
         return error_set(e, STATUS_FAILED, "run: a block of %zu tokens, expected at most %zu", block->n_rows,
                          r->sizes.block_rows);
-    for (size_t w = 0; w < block->n_windows; w++)
-        if (block->window_start[w + 1] - block->window_start[w] > r->request.longest_window)
-            return error_set(e, STATUS_FAILED, "run: a window of %zu tokens, expected at most %zu",
-                             block->window_start[w + 1] - block->window_start[w], r->request.longest_window);
+    for (size_t w = 0, base = 0; w < block->n_windows; w++) {
+        base = token_block_first(block, w) ? base : w;
+        int status = check_window(r, block, w, base, e);
+        if (status)
+            return status;
+    }
     for (size_t i = 0; i < block->n_rows; i++)
         if (block->ids[i] < 0 || (size_t)block->ids[i] >= r->session->model->traits.vocab)
             return error_set(e, STATUS_FAILED, "run: token id %d at row %zu, expected 0 to %zu", block->ids[i], i,
@@ -559,6 +426,8 @@ int run_block(Run *r, const TokenBlock *block, const RunHooks *hooks, Error *e)
         status = run_batches(r, &r->plans[g], block, hooks, e);
         if (!status && !r->request.no_head)
             status = run_heads(r, g, block, hooks, e);
+        if (!status && r->request.no_head)
+            status = run_final_norms(r, g, block, hooks, e);
     }
     if (!status)
         status = r->session->ops->sync(r->ctx, e);

@@ -37,7 +37,8 @@ void session_close(Session *s); /* accepts zeroed */
 typedef struct RunRequest {
     const Order *orders; /* orders[0]: the one the others' KL refers to (the intact order) */
     size_t n_orders;
-    size_t longest_window;     /* ids of the longest window that will come */
+    size_t longest_window;     /* positions of the longest window that will come, those of its base included */
+    size_t longest_family;     /* rows of the longest family of windows (forward.h); 0: no window continues another */
     size_t total_rows;         /* ids of all windows together: blocks are not made larger than needed */
     size_t block_rows;         /* 0: chosen under the budget; else fixed (a resumed run) */
     size_t reserve_bytes;      /* memory the caller's hooks take, counted into the budget */
@@ -45,6 +46,8 @@ typedef struct RunRequest {
     const uint8_t *word_start; /* [V] or NULL: word_start_logp is NaN */
     bool naive;                /* the loop everybody writes, as baseline and oracle */
     bool no_head;              /* residuals only */
+    bool final_norm;           /* with no_head: on_final is called all the same */
+    bool branches;             /* on_branch will be asked for */
 } RunRequest;
 
 /* What a run takes, decided before anything is taken. */
@@ -60,7 +63,7 @@ typedef struct RunSizes {
 /* Pure. A budget too small is STATUS_USAGE and names the least that would do. */
 int run_sizes(const Session *s, const RunRequest *request, RunSizes *out, Error *e);
 
-/* Results of one order on a block's predicted tokens: every token of a window but its first, in order. */
+/* Results of one order on a block's predicted tokens: every token of a window's own rows but the first of them, in order. */
 typedef struct HeadResults {
     size_t n; /* predicted tokens */
     const double *nll, *kl, *word_start_logp;
@@ -71,6 +74,8 @@ typedef struct RunHooks {
     void *user;
     /* A node's residual for the whole block is ready: [n_rows, D] resid dtype. orders[0] is order 0 of the first plan only. */
     int (*on_node)(void *user, const Plan *plan, int32_t node, View residual, Error *e);
+    /* A branch's output of this node, before on_node (request.branches): half is STEP_ATTN or STEP_MLP; [n_rows, D] resid dtype. */
+    int (*on_branch)(void *user, const Plan *plan, int32_t node, StepKind half, View branch, Error *e);
     /* The final norm of an order's residual, tile by tile: rows [first_row, first_row + normed.rows) of the block; gemm dtype. Given for
      * every row when asked for (not only the rows that predict). */
     int (*on_final)(void *user, size_t order, size_t first_row, View normed, Error *e);

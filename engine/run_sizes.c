@@ -70,7 +70,10 @@ static size_t total_bytes(const Session *s, const RunRequest *q, const RunSizes 
                    forward_bytes(m, s->ops, &fs);
     bytes += (size_t)z->n_slots * layer + model_transient_bytes(m);
     bytes += (z->n_buffers + (z->n_groups > 1 ? 1 : 0)) * run_residual_bytes(s, z->block_rows);
-    bytes += run_result_bytes(q, z->block_rows);
+    bytes += run_result_bytes(q, z->block_rows) + (q->branches ? 2 * run_residual_bytes(s, z->block_rows) : 0);
+    if (q->no_head && q->final_norm)
+        bytes +=
+            model_final_norm_slot_bytes(m, s->ops) + z->head_rows * m->traits.d_model * dtype_block_bytes(s->ops->gemm_dtype);
     if (!q->no_head) {
         size_t logits = z->head_rows * m->traits.vocab * dtype_block_bytes(s->ops->logit_dtype);
         bytes += model_head_slot_bytes(m, s->ops) + (q->n_orders > 1 ? 2 : 1) * logits;
@@ -124,7 +127,7 @@ static bool fits(const Session *s, const RunRequest *q, RunSizes *z)
 static bool fits_block(const Session *s, const RunRequest *q, RunSizes *z, size_t block_rows, int n_slots, size_t head_rows)
 {
     z->block_rows = block_rows;
-    z->tile_rows = most(q->longest_window, least(tile_rows(s->ops), block_rows));
+    z->tile_rows = most(most(q->longest_window, q->longest_family), least(tile_rows(s->ops), block_rows));
     z->n_slots = n_slots;
     z->head_rows = head_rows;
     return fits(s, q, z);
@@ -133,7 +136,7 @@ static bool fits_block(const Session *s, const RunRequest *q, RunSizes *z, size_
 int run_sizes(const Session *s, const RunRequest *q, RunSizes *out, Error *e)
 {
     memset(out, 0, sizeof *out);
-    size_t window = q->longest_window, total = most(window, q->total_rows);
+    size_t window = most(q->longest_window, q->longest_family), total = most(window, q->total_rows);
     size_t least_block = q->block_rows ? q->block_rows : window;
     int n_layers = s->model->traits.n_layers;
     int enough_slots = n_layers; /* more than the plan's distinct layers would never be used */

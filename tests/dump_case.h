@@ -101,7 +101,7 @@ static int dump_case_results(void *user, size_t order, const HeadResults *r, Err
 }
 
 /* All orders of a set against the dump, in one run. */
-static void dump_case_run(DumpCase *c, const Session *s, const OrderSet *set, bool naive)
+static inline void dump_case_run(DumpCase *c, const Session *s, const OrderSet *set, bool naive)
 {
     Error e;
     Run *run;
@@ -187,7 +187,7 @@ static int dump_case_final(void *user, size_t order, size_t first_row, View norm
 }
 
 /* Every state of one row, in the intact order. */
-static void dump_case_hidden(const DumpCase *c, const Session *s, size_t row)
+static inline void dump_case_hidden(const DumpCase *c, const Session *s, size_t row)
 {
     Error e;
     size_t n = c->starts[row + 1] - c->starts[row], starts[2] = {0, n};
