@@ -351,19 +351,6 @@ int statistics_paired_deltas(const double *nll, size_t n_series, const double *t
     return status;
 }
 
-/* Average ranks, from 1. */
-static void rank_into(const double *x, size_t n, double *rank)
-{
-    for (size_t i = 0; i < n; i++) {
-        size_t less = 0, equal = 0;
-        for (size_t j = 0; j < n; j++) {
-            less += x[j] < x[i];
-            equal += x[j] == x[i];
-        }
-        rank[i] = (double)less + ((double)equal + 1) / 2;
-    }
-}
-
 static int all_finite(const double *x, const double *y, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -380,8 +367,10 @@ double statistics_spearman(const double *x, const double *y, size_t n)
     if (!a)
         return NAN;
     double *b = a + n, middle = ((double)n + 1) / 2, ab = 0, aa = 0, bb = 0;
-    rank_into(x, n, a);
-    rank_into(y, n, b);
+    if (statistics_ranks(x, n, a, NULL) || statistics_ranks(y, n, b, NULL)) {
+        free(a);
+        return NAN;
+    }
     for (size_t i = 0; i < n; i++) {
         ab += (a[i] - middle) * (b[i] - middle);
         aa += (a[i] - middle) * (a[i] - middle);

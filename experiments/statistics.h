@@ -1,4 +1,5 @@
-/* statistics.h: sums that do not depend on their order, the paired bootstrap, and rank correlations.
+/* statistics.h: sums that do not depend on their order, the paired bootstrap, rank correlations and concordance, Student's t, false
+ * discoveries.
  *
  * Bootstrap. Units (articles, else windows) are resampled with replacement; what is estimated are ratios of sums over units
  * (loss / tokens) and differences of such ratios. The matrix of counts N [n_resamples, n_units] is drawn once, so that all
@@ -81,5 +82,30 @@ double statistics_quantile(const double *x, size_t n, double q);
  * NaN too when memory is out. */
 double statistics_spearman(const double *x, const double *y, size_t n);
 double statistics_kendall(const double *x, const double *y, size_t n);
+
+/* ---- statistics_tests.c ---- */
+
+/* Student's t with df > 0 degrees of freedom (fractions allowed): P(T <= t), both tails to about 1e-12 relative, and the t with
+ * P(T <= t) = p, 0 < p < 1. By the incomplete beta function, its continued fraction (DLMF 8.17.22). */
+double statistics_t_cdf(double t, double df);
+double statistics_t_quantile(double p, double df);
+
+/* Average ranks from 1 into rank[n]; *ties (may be NULL) gets the sum over groups of t equal values of t^3 - t. Values must be
+ * finite. Status: out of memory only. */
+int statistics_ranks(const double *x, size_t n, double *rank, double *ties);
+
+/* Kendall's coefficient of concordance of m rankings of n things, x [m, n], with the correction for ties (Kendall 1970, ch. 6):
+ *   W = 12 S / (m^2 (n^3 - n) - m sum of ties),  S = sum over things of (sum of its ranks - m (n + 1) / 2)^2.
+ * 0: no agreement, 1: the same order in all. *mean_rho (may be NULL): (m W - 1) / (m - 1), the mean of Spearman's rho over pairs of
+ * rankings. Rankings with a value that is not finite are left out; NaN under 2 rankings or things, or all tied. */
+double statistics_kendall_w(const double *x, size_t m, size_t n, double *mean_rho);
+
+/* Control of the false discovery rate: Benjamini and Hochberg 1995, or, under any dependence, Benjamini and Yekutieli 2001 (level
+ * divided by 1 + 1/2 + ... + 1/n). NaN: not tested, not counted. Rejected are the p <= threshold; -1: none. */
+typedef struct StatisticsFdr {
+    size_t n_tested, n_rejected;
+    double threshold;
+} StatisticsFdr;
+int statistics_fdr(const double *p, size_t n, double level, int any_dependence, StatisticsFdr *out, Error *e);
 
 #endif
