@@ -1,0 +1,35 @@
+/* emu.h: what a test asks of the emulation (tests/cuda_emu), from C or C++. */
+#ifndef STRATA_TESTS_EMU_H
+#define STRATA_TESTS_EMU_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+void emu_seed(uint64_t seed); /* order of blocks, threads, atomics and streams; 1 at the start, or STRATA_EMU_SEED */
+
+/* Violations seen since the start or the last emu_clear(); each is printed once per kind and place in the source. */
+size_t emu_reports(void);
+void emu_clear(void);
+const char *emu_report_log(void); /* the lines printed since then */
+void emu_quiet(bool quiet);        /* counted, not printed */
+
+/* What lies at a device address, for tests: the bytes themselves, readable and writable by the host. NULL if not allocated. */
+void *emu_peek(const void *device);
+/* Bytes from here on are as if never written: reading them is reported until something is written there. */
+void emu_forget(const void *device, size_t bytes);
+/* Bytes of device memory allocated now, and the most there ever were. */
+size_t emu_allocated(void);
+size_t emu_most_allocated(void);
+void emu_memory_limit(size_t bytes); /* cudaMalloc fails beyond; 0: none but the arena */
+size_t emu_launches(void);           /* kernels launched so far */
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,596 @@
+/* emu_runtime.cc: the fake CUDA runtime. A stream is a queue; what lies at the heads of the queues runs in an order chosen by the
+ * seed, at once or as late as a synchronisation allows, so that a missing event or synchronisation changes results. Copies from
+ * pageable host memory take their bytes at the call and copies to it are done when the call returns, as in CUDA; pinned memory is read and written
+ * when the copy's turn comes. One device, a made-up one. */
+#include "tests/cuda_emu/emu_core.hh"
+
+#include <algorithm>
+#include <deque>
+#include <map>
+#include <memory>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+using namespace emu;
+
+struct CUevent_st {
+    uint64_t recorded, done;
+};
+
+struct Work {
+    std::function<void()> run;
+    CUevent_st *wait; /* runs once wait->done >= version */
+    uint64_t version;
+};
+
+struct CUstream_st {
+    std::deque<Work> queue;
+};
+
+static std::vector<CUstream_st *> streams;
+static cudaError_t last_error;
+static bool device_lost; /* a kernel failed: every call says so from then on, as CUDA does */
+
+/* ---- memory ---- */
+
+static const size_t ARENA = (size_t)64 << 30;
+static char *arena, *arena_bytes;
+static size_t arena_used, allocated, most_allocated, memory_limit;
+static std::map<char *, size_t> device_blocks;
+static std::map<char *, std::pair<size_t, bool>> pinned_blocks; /* bytes, ours */
+static std::map<const void *, size_t> shared_limits;
+
+static void arena_open()
+{
+    if (arena)
+        return;
+    int fd = memfd_create("emu", 0);
+    if (fd < 0 || ftruncate(fd, (off_t)ARENA) != 0) {
+        perror("emu: device memory");
+        exit(1);
+    }
+    void *seen = mmap(nullptr, ARENA, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *bytes = mmap(nullptr, ARENA, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+    close(fd);
+    if (seen == MAP_FAILED || bytes == MAP_FAILED) {
+        perror("emu: device memory");
+        exit(1);
+    }
+    arena = (char *)seen;
+    arena_bytes = (char *)bytes;
+    arena_used = 4096;
+}
+
+static bool run_one()
+{
+    std::vector<CUstream_st *> can;
+    for (CUstream_st *s : streams)
+        if (!s->queue.empty() && (!s->queue.front().wait || s->queue.front().wait->done >= s->queue.front().version))
+            can.push_back(s);
+    if (can.empty())
+        return false;
+    CUstream_st *s = can[random_below(can.size())];
+    Work w = std::move(s->queue.front());
+    s->queue.pop_front();
+    if (w.run)
+        w.run();
+    return true;
+}
+
+template <typename Done> static void run_until(Done done)
+{
+    while (!done())
+        if (!run_one()) {
+            report_place(Place{"emu_runtime", 0}, "streams wait for an event that nothing records");
+            return;
+        }
+}
+
+static void run_all()
+{
+    run_until([] { return std::all_of(streams.begin(), streams.end(), [](CUstream_st *s) { return s->queue.empty(); }); });
+}
+
+static void enqueue_waiting(cudaStream_t stream, std::function<void()> work, CUevent_st *wait, uint64_t version)
+{
+    if (!stream) { /* the default stream: behind everything, and at once */
+        run_all();
+        if (work)
+            work();
+        return;
+    }
+    stream->queue.push_back(Work{std::move(work), wait, version});
+    for (size_t n = random_below(8) ? 0 : random_below(4); n > 0 && run_one(); n--) /* mostly late, at times at once */
+        ;
+}
+
+void emu::enqueue(cudaStream_t stream, std::function<void()> work)
+{
+    enqueue_waiting(stream, std::move(work), nullptr, 0);
+}
+
+static cudaError_t failed(cudaError_t e)
+{
+    last_error = e;
+    return e;
+}
+
+static cudaError_t state()
+{
+    return device_lost ? failed(cudaErrorLaunchFailure) : cudaSuccess;
+}
+
+void emu::launch(const char *kernel, Place place, const void *function, dim3 grid, dim3 block_dim, size_t shared_bytes, cudaStream_t stream,
+                 std::function<void()> body)
+{
+    if (!launch_fits(kernel, place, function, grid, block_dim, shared_bytes)) {
+        last_error = cudaErrorInvalidConfiguration;
+        return;
+    }
+    enqueue(stream, [=]() {
+        run_launch(kernel, place, grid, block_dim, shared_bytes, body);
+        if (block.failed)
+            device_lost = true;
+    });
+}
+
+size_t emu::shared_limit_of(const void *function)
+{
+    auto it = shared_limits.find(function);
+    return it == shared_limits.end() ? 48 * 1024 : it->second;
+}
+
+/* Whether [p, p + bytes) is device memory, whole. Half in is reported. */
+static bool on_device(const void *p, size_t bytes, const char *what)
+{
+    Region *r = region_of(p);
+    if (r && !r->pinned && (const char *)p + bytes > r->end)
+        report_place(Place{what, 0}, "%zu bytes reach beyond the end of a device array by %td", bytes, (const char *)p + bytes - r->end);
+    if (!r && (const char *)p >= arena && (const char *)p < arena + ARENA && arena)
+        report_place(Place{what, 0}, "device memory that is not allocated");
+    return r && !r->pinned && (const char *)p + bytes <= r->end;
+}
+
+static bool is_pinned(const void *p, size_t bytes)
+{
+    Region *r = region_of(p);
+    return r && r->pinned && (const char *)p + bytes <= r->end;
+}
+
+static void check_written(const char *p, size_t bytes, const char *what)
+{
+    Region *r = region_of(p);
+    for (size_t i = (size_t)(p - r->base) / GRANULE; i <= ((size_t)(p - r->base) + bytes - 1) / GRANULE; i++)
+        if (!r->cells[i].written) {
+            report_place(Place{what, 0}, "byte %zu of a device array goes to the host, but nothing has written it", i * GRANULE);
+            return;
+        }
+}
+
+static void move_row(char *to, const char *from, size_t width)
+{
+    Region *a = region_of(to), *b = region_of(from);
+    memmove(a && !a->pinned ? to + a->shift : to, b && !b->pinned ? from + b->shift : from, width);
+    if (!a || a->pinned)
+        return;
+    if (!b || b->pinned) {
+        mark_written(to, width, true);
+        return;
+    }
+    for (size_t i = 0; i < width; i += GRANULE)
+        a->cells[((size_t)(to - a->base) + i) / GRANULE].written = b->cells[((size_t)(from - b->base) + i) / GRANULE].written;
+}
+
+static cudaError_t copy_2d(void *to, size_t to_pitch, const void *from, size_t from_pitch, size_t width, size_t height, cudaMemcpyKind kind,
+                           cudaStream_t stream, bool blocking)
+{
+    if (!width || !height)
+        return state();
+    if (to_pitch < width || from_pitch < width)
+        return failed(cudaErrorInvalidValue);
+    size_t to_bytes = (height - 1) * to_pitch + width, from_bytes = (height - 1) * from_pitch + width;
+    bool to_device = on_device(to, to_bytes, "copy"), from_device = on_device(from, from_bytes, "copy");
+    bool fits = kind == cudaMemcpyDefault || (to_device == (kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice) &&
+                                              from_device == (kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice));
+    if (!fits) {
+        report_place(Place{"cudaMemcpy", 0}, "kind %d, but the target is on the %s and the source on the %s", (int)kind,
+                     to_device ? "device" : "host", from_device ? "device" : "host");
+        return failed(cudaErrorInvalidValue);
+    }
+    auto rows = [=](const char *source, size_t pitch) {
+        for (size_t r = 0; r < height; r++) {
+            if (from_device && !to_device)
+                check_written(source + r * pitch, width, "copy");
+            move_row((char *)to + r * to_pitch, source + r * pitch, width);
+        }
+    };
+    if (!from_device && !is_pinned(from, from_bytes)) { /* staged: the caller may change it at once */
+        auto staged = std::make_shared<std::vector<char>>(width * height);
+        for (size_t r = 0; r < height; r++)
+            memcpy(staged->data() + r * width, (const char *)from + r * from_pitch, width);
+        enqueue(stream, [=]() { rows(staged->data(), width); });
+    } else {
+        enqueue(stream, [=]() { rows((const char *)from, from_pitch); });
+    }
+    if (blocking || (!to_device && !is_pinned(to, to_bytes)))
+        return cudaStreamSynchronize(stream);
+    return state();
+}
+
+extern "C" {
+
+void emu_memory_limit(size_t bytes)
+{
+    memory_limit = bytes;
+}
+
+size_t emu_allocated(void)
+{
+    return allocated;
+}
+
+size_t emu_most_allocated(void)
+{
+    return most_allocated;
+}
+
+cudaError_t cudaMalloc(void **p, size_t bytes)
+{
+    arena_open();
+    *p = nullptr;
+    if (device_lost)
+        return state();
+    if (!bytes)
+        return cudaSuccess;
+    size_t whole = (bytes + 255) / 256 * 256 + 4096;
+    if ((memory_limit && allocated + bytes > memory_limit) || arena_used + whole > ARENA)
+        return failed(cudaErrorMemoryAllocation);
+    *p = arena + arena_used;
+    region_add(*p, bytes, arena_bytes - arena, false);
+    device_blocks[(char *)*p] = bytes;
+    arena_used += whole;
+    allocated += bytes;
+    most_allocated = std::max(most_allocated, allocated);
+    return cudaSuccess;
+}
+
+cudaError_t cudaFree(void *p)
+{
+    if (!p)
+        return cudaSuccess;
+    run_all();
+    auto it = device_blocks.find((char *)p);
+    if (it == device_blocks.end()) {
+        report_place(Place{"cudaFree", 0}, "an address that cudaMalloc did not give, or freed twice");
+        return failed(cudaErrorInvalidValue);
+    }
+    allocated -= it->second;
+    region_drop(p);
+    char *first = (char *)(((uintptr_t)p + 4095) & ~(uintptr_t)4095), *last = (char *)(((uintptr_t)p + it->second) & ~(uintptr_t)4095);
+    if (last > first)
+        madvise(first + (arena_bytes - arena), (size_t)(last - first), MADV_REMOVE);
+    device_blocks.erase(it);
+    return state();
+}
+
+cudaError_t cudaHostAlloc(void **p, size_t bytes, unsigned flags)
+{
+    (void)flags;
+    *p = aligned_alloc(4096, (bytes + 4095) / 4096 * 4096 + (bytes ? 0 : 4096));
+    if (!*p)
+        return failed(cudaErrorMemoryAllocation);
+    region_add(*p, bytes ? bytes : 1, 0, true);
+    pinned_blocks[(char *)*p] = {bytes, true};
+    return cudaSuccess;
+}
+
+cudaError_t cudaMallocHost(void **p, size_t bytes)
+{
+    return cudaHostAlloc(p, bytes, 0);
+}
+
+static cudaError_t unpin(void *p, bool ours)
+{
+    run_all();
+    auto it = pinned_blocks.find((char *)p);
+    if (it == pinned_blocks.end() || it->second.second != ours) {
+        report_place(Place{"cudaFreeHost", 0}, "host memory that was not pinned this way");
+        return failed(cudaErrorInvalidValue);
+    }
+    region_drop(p);
+    pinned_blocks.erase(it);
+    if (ours)
+        free(p);
+    return state();
+}
+
+cudaError_t cudaFreeHost(void *p)
+{
+    return p ? unpin(p, true) : cudaSuccess;
+}
+
+cudaError_t cudaHostRegister(void *p, size_t bytes, unsigned flags)
+{
+    (void)flags;
+    region_add(p, bytes, 0, true);
+    pinned_blocks[(char *)p] = {bytes, false};
+    return cudaSuccess;
+}
+
+cudaError_t cudaHostGetDevicePointer(void **device, void *host, unsigned flags)
+{
+    (void)flags;
+    *device = host;
+    return is_pinned(host, 1) ? cudaSuccess : failed(cudaErrorInvalidValue);
+}
+
+cudaError_t cudaHostUnregister(void *p)
+{
+    return unpin(p, false);
+}
+
+cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_t from_pitch, size_t width, size_t height,
+                              cudaMemcpyKind kind, cudaStream_t stream)
+{
+    return copy_2d(to, to_pitch, from, from_pitch, width, height, kind, stream, false);
+}
+
+cudaError_t cudaMemcpy2D(void *to, size_t to_pitch, const void *from, size_t from_pitch, size_t width, size_t height, cudaMemcpyKind kind)
+{
+    return copy_2d(to, to_pitch, from, from_pitch, width, height, kind, nullptr, true);
+}
+
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream)
+{
+    return copy_2d(to, bytes, from, bytes, bytes, 1, kind, stream, false);
+}
+
+cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind)
+{
+    return copy_2d(to, bytes, from, bytes, bytes, 1, kind, nullptr, true);
+}
+
+cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t stream)
+{
+    if (!bytes)
+        return state();
+    if (!on_device(to, bytes, "cudaMemset"))
+        return failed(cudaErrorInvalidValue);
+    enqueue(stream, [=]() {
+        memset(emu_peek(to), value, bytes);
+        mark_written(to, bytes, true);
+    });
+    return state();
+}
+
+cudaError_t cudaMemset(void *to, int value, size_t bytes)
+{
+    return cudaMemsetAsync(to, value, bytes, nullptr);
+}
+
+/* ---- streams and events ---- */
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags)
+{
+    (void)flags;
+    streams.push_back(*stream = new CUstream_st());
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamCreate(cudaStream_t *stream)
+{
+    return cudaStreamCreateWithFlags(stream, 0);
+}
+
+cudaError_t cudaStreamDestroy(cudaStream_t stream)
+{
+    if (!stream)
+        return cudaSuccess;
+    cudaStreamSynchronize(stream);
+    streams.erase(std::remove(streams.begin(), streams.end(), stream), streams.end());
+    delete stream;
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t stream)
+{
+    if (stream)
+        run_until([=] { return stream->queue.empty(); });
+    else
+        run_all();
+    return state();
+}
+
+cudaError_t cudaDeviceSynchronize(void)
+{
+    run_all();
+    return state();
+}
+
+cudaError_t cudaStreamQuery(cudaStream_t stream)
+{
+    run_one();
+    return device_lost ? state() : stream && !stream->queue.empty() ? cudaErrorNotReady : cudaSuccess;
+}
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned flags)
+{
+    (void)flags;
+    *event = new CUevent_st();
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventCreate(cudaEvent_t *event)
+{
+    return cudaEventCreateWithFlags(event, 0);
+}
+
+cudaError_t cudaEventDestroy(cudaEvent_t event)
+{
+    run_all();
+    delete event;
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream)
+{
+    uint64_t version = ++event->recorded;
+    enqueue(stream, [=]() { event->done = std::max(event->done, version); });
+    return state();
+}
+
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags)
+{
+    (void)flags;
+    if (event->recorded > event->done)
+        enqueue_waiting(stream, nullptr, event, event->recorded);
+    return state();
+}
+
+cudaError_t cudaEventSynchronize(cudaEvent_t event)
+{
+    uint64_t version = event->recorded;
+    run_until([=] { return event->done >= version; });
+    return state();
+}
+
+cudaError_t cudaEventQuery(cudaEvent_t event)
+{
+    run_one();
+    return device_lost ? state() : event->done < event->recorded ? cudaErrorNotReady : cudaSuccess;
+}
+
+cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to)
+{
+    *ms = 1;
+    return from->done < from->recorded || to->done < to->recorded ? cudaErrorNotReady : state();
+}
+
+/* ---- the device ---- */
+
+cudaError_t cudaGetDeviceCount(int *n)
+{
+    *n = 1;
+    return cudaSuccess;
+}
+
+cudaError_t cudaSetDevice(int device)
+{
+    return device == 0 ? cudaSuccess : failed(cudaErrorInvalidDevice);
+}
+
+cudaError_t cudaGetDevice(int *device)
+{
+    *device = 0;
+    return cudaSuccess;
+}
+
+cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int device)
+{
+    *p = cudaDeviceProp();
+    snprintf(p->name, sizeof p->name, "emulated device");
+    p->totalGlobalMem = memory_limit ? memory_limit : (size_t)8 << 30;
+    p->sharedMemPerBlock = 48 * 1024;
+    p->sharedMemPerBlockOptin = 227 * 1024;
+    p->major = 9;
+    p->multiProcessorCount = 3;
+    p->l2CacheSize = 1 << 20;
+    p->maxThreadsPerBlock = 1024;
+    p->warpSize = 32;
+    return device == 0 ? cudaSuccess : failed(cudaErrorInvalidDevice);
+}
+
+cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr attribute, int device)
+{
+    struct cudaDeviceProp p;
+    cudaError_t e = cudaGetDeviceProperties(&p, device);
+    *value = attribute == cudaDevAttrMultiProcessorCount           ? p.multiProcessorCount
+             : attribute == cudaDevAttrL2CacheSize                 ? p.l2CacheSize
+             : attribute == cudaDevAttrComputeCapabilityMajor      ? p.major
+             : attribute == cudaDevAttrComputeCapabilityMinor      ? p.minor
+             : attribute == cudaDevAttrMaxSharedMemoryPerBlockOptin ? (int)p.sharedMemPerBlockOptin
+                                                                   : (int)p.sharedMemPerBlock;
+    return e;
+}
+
+cudaError_t cudaDriverGetVersion(int *version)
+{
+    *version = 13000;
+    return cudaSuccess;
+}
+
+cudaError_t cudaRuntimeGetVersion(int *version)
+{
+    *version = 13000;
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total_bytes)
+{
+    *total_bytes = memory_limit ? memory_limit : (size_t)8 << 30;
+    *free_bytes = *total_bytes > allocated ? *total_bytes - allocated : 0;
+    return cudaSuccess;
+}
+
+cudaError_t cudaDeviceReset(void)
+{
+    run_all();
+    device_lost = false;
+    last_error = cudaSuccess;
+    return cudaSuccess;
+}
+
+cudaError_t cudaFuncSetAttribute(const void *kernel, enum cudaFuncAttribute attribute, int value)
+{
+    if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize)
+        return cudaSuccess;
+    if (value < 0 || value > 227 * 1024)
+        return failed(cudaErrorInvalidValue);
+    shared_limits[kernel] = (size_t)value;
+    return cudaSuccess;
+}
+
+cudaError_t cudaGetLastError(void)
+{
+    cudaError_t e = last_error;
+    last_error = cudaSuccess;
+    return e;
+}
+
+cudaError_t cudaPeekAtLastError(void)
+{
+    return last_error;
+}
+
+const char *cudaGetErrorString(cudaError_t error)
+{
+    switch (error) {
+    case cudaSuccess:
+        return "no error";
+    case cudaErrorInvalidValue:
+        return "invalid argument";
+    case cudaErrorMemoryAllocation:
+        return "out of memory";
+    case cudaErrorInvalidConfiguration:
+        return "invalid configuration argument";
+    case cudaErrorNoDevice:
+        return "no CUDA-capable device is detected";
+    case cudaErrorInvalidDevice:
+        return "invalid device ordinal";
+    case cudaErrorNotReady:
+        return "device not ready";
+    case cudaErrorLaunchFailure:
+        return "unspecified launch failure";
+    case cudaErrorUnknown:
+        break;
+    }
+    return "unknown error";
+}
+
+const char *cudaGetErrorName(cudaError_t error)
+{
+    return cudaGetErrorString(error);
+}
+}
