@@ -87,6 +87,8 @@ $(TEST_PROGRAMS): %: %.o $(call objects,$(TEST_SUPPORT)) $(BUILD)/libobjects.a $
 $(BENCH_PROGRAMS): %: %.o $(call objects,$(BENCH_SUPPORT)) $(BUILD)/libobjects.a $(BUILD)/link.stamp
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< $(call objects,$(BENCH_SUPPORT)) $(BUILD)/libobjects.a $(LIBS)
 
+include tests/cuda_emu/emu.mk
+
 TRAIN_TAGGER := $(BUILD)/tools/tagger/train_tagger
 $(TRAIN_TAGGER): $(TRAIN_TAGGER).o $(BUILD)/libobjects.a $(BUILD)/link.stamp
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< $(BUILD)/libobjects.a $(LIBS)

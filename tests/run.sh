@@ -23,8 +23,8 @@ END
 chmod +x "$tmp/one"
 
 set --
-for source in tests/test_*.c; do
-    [ -e "$source" ] && set -- "$@" "$BUILD/${source%.c}"
+for source in tests/test_*.c tests/test_*.cc; do
+    [ -e "$source" ] && set -- "$@" "$BUILD/${source%.c*}"
 done
 for script in tests/*.sh; do
     case $script in

@@ -65,8 +65,8 @@ template <typename F> static void expect(const char *what, const char *report, F
     if (!report)
         CHECK_MSG(caught == 0, "%s: %s", what, last.c_str());
     else
-        CHECK_MSG(caught == seeds && last.find(report) != std::string::npos, "%s: reported under %zu of %zu seeds: %s", what, caught, seeds,
-                  last.c_str());
+        CHECK_MSG(caught == seeds && last.find(report) != std::string::npos, "%s: reported under %zu of %zu seeds: %s", what,
+                  caught, seeds, last.c_str());
 }
 
 /* ---- shared memory ---- */
@@ -167,7 +167,8 @@ static void test_dynamic_shared_memory(void)
         CHECK(cudaGetLastError() == cudaErrorInvalidConfiguration);
     });
     expect("more than 48 KiB asked for", nullptr, [&] {
-        CHECK(cudaFuncSetAttribute((const void *)dynamic_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, 100000) == cudaSuccess);
+        CHECK(cudaFuncSetAttribute((const void *)dynamic_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, 100000) ==
+              cudaSuccess);
         run(100, 50, 100000);
         cudaFuncSetAttribute((const void *)dynamic_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, 48 * 1024);
     });
@@ -208,7 +209,10 @@ CUDA_KERNEL(96) sum_kernel(Global<const float> in, Global<float> out, int fault)
     if (fault == 3 && threadIdx.x % 32 == 9)
         return;
     for (int bits = 16; bits; bits >>= 1)
-        v += warp_shuffle_xor(v, bits, fault == 1 ? 0x7fffffffu : fault == 2 ? (threadIdx.x % 32 < 16 ? 0xffffu : 0xffff0000u) : WARP_ALL);
+        v += warp_shuffle_xor(v, bits,
+                              fault == 1   ? 0x7fffffffu
+                              : fault == 2 ? (threadIdx.x % 32 < 16 ? 0xffffu : 0xffff0000u)
+                                           : WARP_ALL);
     if (threadIdx.x % 32 == 0)
         out[threadIdx.x / 32] = v;
 }

@@ -54,7 +54,8 @@ template <typename T, int N> struct alignas(sizeof(T) * N) Vec {
 
 #define CUDA_KERNEL(max_threads) __global__ void __launch_bounds__(max_threads)
 #define DEVICE_FN __device__ __forceinline__
-#define CUDA_LAUNCH(kernel, grid, block, shared_bytes, stream, ...) kernel<<<(grid), (block), (shared_bytes), (stream)>>>(__VA_ARGS__)
+#define CUDA_LAUNCH(kernel, grid, block, shared_bytes, stream, ...) \
+    kernel<<<(grid), (block), (shared_bytes), (stream)>>>(__VA_ARGS__)
 #define CUDA_SHARED(T, name, n) __shared__ __align__(16) T name[n]
 #define CUDA_SHARED_DYNAMIC(name) extern __shared__ __align__(16) unsigned char name[]
 
@@ -164,7 +165,8 @@ template <typename T> DEVICE_FN T atomic_cas(T *p, T expected, T v)
 DEVICE_FN void async_copy16(void *to, const void *from, int bytes = 16)
 {
     unsigned at = (unsigned)__cvta_generic_to_shared(to);
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(at), "l"(__cvta_generic_to_global(from)), "r"(bytes) : "memory");
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(at), "l"(__cvta_generic_to_global(from)), "r"(bytes)
+                 : "memory");
 }
 
 DEVICE_FN void async_copy_commit()
@@ -204,14 +206,18 @@ DEVICE_FN void load_matrix_x2(uint32_t (&r)[2], const void *row)
 DEVICE_FN void load_matrix_x2_transposed(uint32_t (&r)[2], const void *row)
 {
     unsigned at = (unsigned)__cvta_generic_to_shared(row);
-    asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0, %1}, [%2];" : "=r"(r[0]), "=r"(r[1]) : "r"(at) : "memory");
+    asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0, %1}, [%2];"
+                 : "=r"(r[0]), "=r"(r[1])
+                 : "r"(at)
+                 : "memory");
 }
 
 DEVICE_FN void mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2])
 {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
 DEVICE_FN float fast_exp2(float x)

@@ -16,7 +16,7 @@ void emu_seed(uint64_t seed); /* order of blocks, threads, atomics and streams; 
 size_t emu_reports(void);
 void emu_clear(void);
 const char *emu_report_log(void); /* the lines printed since then */
-void emu_quiet(bool quiet);        /* counted, not printed */
+void emu_quiet(bool quiet);       /* counted, not printed */
 
 /* What lies at a device address, for tests: the bytes themselves, readable and writable by the host. NULL if not allocated. */
 void *emu_peek(const void *device);

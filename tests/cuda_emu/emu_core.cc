@@ -21,7 +21,8 @@
 #include <ucontext.h>
 #endif
 
-namespace emu {
+namespace emu
+{
 
 const Self *self;
 Thread *current;
@@ -97,8 +98,8 @@ static void report_v(const void *where, Place place, const char *format, va_list
     char who[160] = "host";
     if (current) {
         const Self &s = current->self;
-        snprintf(who, sizeof who, "block (%u, %u, %u) thread (%u, %u, %u)", s.block.x, s.block.y, s.block.z, s.thread.x, s.thread.y,
-                 s.thread.z);
+        snprintf(who, sizeof who, "block (%u, %u, %u) thread (%u, %u, %u)", s.block.x, s.block.y, s.block.z, s.thread.x,
+                 s.thread.y, s.thread.z);
     }
     std::string line = std::string("emu: ") + kernel_name + ": " + at + ": " + who + ": " + text + "\n";
     if (report_log.size() < 1 << 20)
@@ -433,8 +434,8 @@ static void stuck()
         current = t;
         self = &t->self;
         if (t->state == Thread::AT_BARRIER)
-            report_place(t->place, "waits at block_sync() with %u of %u threads; %u have ended, the others wait elsewhere", block.at_barrier,
-                         block.n_threads, block.n_ended);
+            report_place(t->place, "waits at block_sync() with %u of %u threads; %u have ended, the others wait elsewhere",
+                         block.at_barrier, block.n_threads, block.n_ended);
         else
             report_place(t->place, "waits for lanes %08x, and not all of them come", t->mask);
     }
@@ -445,14 +446,14 @@ static void on_fault(int number, siginfo_t *info, void *context)
 {
     (void)context;
     char text[512];
-    int n = snprintf(text, sizeof text, "emu: %s: %s: signal %d at address %p: %s\n", kernel_name, current ? "device code" : "host code",
-                     number, info->si_addr,
+    int n = snprintf(text, sizeof text, "emu: %s: %s: signal %d at address %p: %s\n", kernel_name,
+                     current ? "device code" : "host code", number, info->si_addr,
                      current ? "memory reached without a checked pointer, or a stack overflow"
                              : "the host may not touch device memory, or a plain bug");
     if (current) {
         const Self &s = current->self;
-        n += snprintf(text + n, sizeof text - (size_t)n, "emu: in block (%u, %u, %u) thread (%u, %u, %u)\n", s.block.x, s.block.y, s.block.z,
-                      s.thread.x, s.thread.y, s.thread.z);
+        n += snprintf(text + n, sizeof text - (size_t)n, "emu: in block (%u, %u, %u) thread (%u, %u, %u)\n", s.block.x,
+                      s.block.y, s.block.z, s.thread.x, s.thread.y, s.thread.z);
     }
     ssize_t ignored = write(1, text, (size_t)n);
     (void)ignored;
@@ -570,8 +571,8 @@ void run_launch(const char *kernel, Place place, dim3 grid, dim3 dims, size_t sh
         stride++;
     for (size_t i = 0; i < blocks; i++) {
         size_t b = (first + i * stride) % blocks;
-        run_block(Dim{(unsigned)(b % grid.x), (unsigned)(b / grid.x % grid.y), (unsigned)(b / grid.x / grid.y)}, Dim{grid.x, grid.y, grid.z},
-                  Dim{dims.x, dims.y, dims.z}, shared_bytes);
+        run_block(Dim{(unsigned)(b % grid.x), (unsigned)(b / grid.x % grid.y), (unsigned)(b / grid.x / grid.y)},
+                  Dim{grid.x, grid.y, grid.z}, Dim{dims.x, dims.y, dims.z}, shared_bytes);
         if (shared_static_bytes() > 48 * 1024) {
             report_place(place, "%zu bytes of static shared memory, the limit is 49152", shared_static_bytes());
             return;

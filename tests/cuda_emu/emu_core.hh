@@ -9,7 +9,8 @@
 #include "tests/cuda_emu/emu.h"
 #include "kernels/cuda/cuda_device.cuh"
 
-namespace emu {
+namespace emu
+{
 
 enum { WARP = 32, MAX_THREADS = 1024, GRANULE = 2, RED_ZONE = 64 };
 
@@ -91,7 +92,8 @@ size_t shared_static_bytes();
 
 void arrive_copies(Thread *t, int groups_left);
 bool launch_fits(const char *kernel, Place place, const void *function, dim3 grid, dim3 threads, size_t shared_bytes);
-void run_launch(const char *kernel, Place place, dim3 grid, dim3 threads, size_t shared_bytes, const std::function<void()> &body);
+void run_launch(const char *kernel, Place place, dim3 grid, dim3 threads, size_t shared_bytes,
+                const std::function<void()> &body);
 void report_at(const void *where, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void report_place(Place place, const char *format, ...) __attribute__((format(printf, 2, 3)));
 size_t shared_limit_of(const void *function); /* what cudaFuncSetAttribute allowed, 48 KiB at first */

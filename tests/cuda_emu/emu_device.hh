@@ -17,7 +17,8 @@
 #define DEVICE_FN inline __attribute__((always_inline, unused))
 #define EMU_FN inline __attribute__((always_inline))
 
-namespace emu {
+namespace emu
+{
 
 enum AccessKind { READ, WRITE, ATOMIC };
 enum MeetKind { MEET_SYNC, MEET_SHUFFLE, MEET_VOTE, MEET_LOAD_MATRIX, MEET_MMA };
@@ -54,8 +55,8 @@ void async_commit();
 void async_wait(int groups_left);
 
 void report(const char *format, ...) __attribute__((format(printf, 1, 2)));
-void launch(const char *kernel, Place place, const void *function, dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t stream,
-            std::function<void()> body);
+void launch(const char *kernel, Place place, const void *function, dim3 grid, dim3 block, size_t shared_bytes,
+            cudaStream_t stream, std::function<void()> body);
 
 template <typename T> EMU_FN T poison()
 {
@@ -182,8 +183,8 @@ template <typename T> using Shared = emu::Ptr<T>;
 
 #define EMU_UNWRAP(...) __VA_ARGS__
 #define CUDA_LAUNCH(kernel, grid, block, shared_bytes, stream, ...) \
-    emu::launch(#kernel, emu::Place{__FILE__, __LINE__}, (const void *)(kernel), dim3(grid), dim3(block), (shared_bytes), (stream), \
-                emu::bind_launch(kernel, __VA_ARGS__))
+    emu::launch(#kernel, emu::Place{__FILE__, __LINE__}, (const void *)(kernel), dim3(grid), dim3(block), (shared_bytes), \
+                (stream), emu::bind_launch(kernel, __VA_ARGS__))
 #define CUDA_SHARED(T, name, n) \
     static const char name##_key = 0; \
     emu::Ptr<T> name = emu::typed_array<T>(&name##_key, (n), #name)
@@ -192,7 +193,8 @@ template <typename T> using Shared = emu::Ptr<T>;
     unsigned char *name##_first = (unsigned char *)emu::shared_dynamic(&name##_bytes); \
     emu::Ptr<unsigned char> name(name##_first, (const char *)name##_first, (const char *)name##_first + name##_bytes)
 
-namespace emu {
+namespace emu
+{
 
 template <typename... P> std::function<void()> bind_launch(void (*kernel)(P...), typename Same<P>::type... args)
 {
@@ -211,8 +213,8 @@ template <typename T> DEVICE_FN Shared<T> shared_part(Shared<unsigned char> base
 {
     unsigned char *at = base.p + first_byte;
     if (at < (unsigned char *)base.lo || (const char *)at + n * sizeof(T) > base.hi)
-        emu::report("a part of %zu bytes from byte %zu on does not lie in the %td bytes of dynamic shared memory", n * sizeof(T), first_byte,
-                    base.hi - base.lo);
+        emu::report("a part of %zu bytes from byte %zu on does not lie in the %td bytes of dynamic shared memory",
+                    n * sizeof(T), first_byte, base.hi - base.lo);
     return Shared<T>((T *)(void *)at, (const char *)at, (const char *)at + n * sizeof(T));
 }
 
@@ -263,7 +265,8 @@ DEVICE_FN void warp_sync(unsigned mask = WARP_ALL, EMU_HERE)
     emu::meet(emu::MEET_SYNC, mask, nullptr, nullptr, emu::Place{file, line});
 }
 
-namespace emu {
+namespace emu
+{
 
 struct Lane { /* of a shuffle or a vote */
     uint64_t in, out;
@@ -331,7 +334,8 @@ DEVICE_FN bool warp_all(bool p, unsigned mask = WARP_ALL, EMU_HERE)
     return emu::vote(!p, mask, file, line) == 0;
 }
 
-namespace emu {
+namespace emu
+{
 
 template <typename T, typename F> EMU_FN T atomic(Ptr<T> p, F change)
 {
@@ -369,8 +373,7 @@ template <typename T> DEVICE_FN T atomic_exchange(emu::Ptr<T> p, typename emu::S
     return emu::atomic(p, [=](T) { return v; });
 }
 
-template <typename T>
-DEVICE_FN T atomic_cas(emu::Ptr<T> p, typename emu::Same<T>::type expected, typename emu::Same<T>::type v)
+template <typename T> DEVICE_FN T atomic_cas(emu::Ptr<T> p, typename emu::Same<T>::type expected, typename emu::Same<T>::type v)
 {
     return emu::atomic(p, [=](T x) { return x == expected ? v : x; });
 }
@@ -390,7 +393,8 @@ template <int N> DEVICE_FN void async_copy_wait()
     emu::async_wait(N);
 }
 
-namespace emu {
+namespace emu
+{
 
 struct MatrixLane {
     unsigned char row[16]; /* what this lane's address holds */

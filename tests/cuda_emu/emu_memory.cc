@@ -12,7 +12,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-namespace emu {
+namespace emu
+{
 
 static std::vector<Region> regions; /* sorted by base */
 
@@ -47,7 +48,8 @@ Region *region_add(void *base, size_t bytes, ptrdiff_t shift, bool pinned)
     r.shift = shift;
     r.pinned = pinned;
     r.cells = new_cells(bytes, &r.cells_bytes);
-    auto it = regions.insert(std::upper_bound(regions.begin(), regions.end(), r.base, [](const char *a, const Region &b) { return a < b.base; }), r);
+    auto it = regions.insert(
+        std::upper_bound(regions.begin(), regions.end(), r.base, [](const char *a, const Region &b) { return a < b.base; }), r);
     return &*it;
 }
 
@@ -195,8 +197,8 @@ static const char *past[] = {"read", "wrote", "updated", "is copying to"};
 static void race(const void *where, const Region *r, size_t at, uint8_t kind, const Access &before)
 {
     if (!r->shared && before.block != block.number)
-        report_at(where, "race: %s byte %zu of a device array that block %u, thread %u %s in the same launch", words[kind], at, before.block,
-                  before.thread, past[before.kind]);
+        report_at(where, "race: %s byte %zu of a device array that block %u, thread %u %s in the same launch", words[kind], at,
+                  before.block, before.thread, past[before.kind]);
     else
         report_at(where, "race: %s byte %zu of %s that thread %u %s, without a barrier in between", words[kind], at,
                   r->shared ? "shared memory" : "a device array", before.thread, past[before.kind]);
@@ -217,7 +219,8 @@ static bool touch(Region *r, size_t at, size_t bytes, uint8_t kind, const void *
         }
         if (kind == READ || kind == ATOMIC) {
             if (!c.written && !r->pinned) {
-                report_at(where, "reads byte %zu of %s, which nothing has written", g * GRANULE, r->shared ? "shared memory" : "a device array");
+                report_at(where, "reads byte %zu of %s, which nothing has written", g * GRANULE,
+                          r->shared ? "shared memory" : "a device array");
                 good = false;
             }
         }
@@ -259,14 +262,18 @@ static void *check(const void *p, size_t bytes, size_t align, uint8_t kind, cons
     }
     Region *r = lo ? &shared : find(at);
     if (!r || at + bytes > r->end) {
-        report_at(where, "%s %zu bytes outside every device array%s", words[kind], bytes, r ? " (across the end of one)" : !p ? " (NULL)" : "");
+        report_at(where, "%s %zu bytes outside every device array%s", words[kind], bytes,
+                  r    ? " (across the end of one)"
+                  : !p ? " (NULL)"
+                       : "");
         return nullptr;
     }
     touch(r, (size_t)(at - r->base), bytes, kind, where);
     return const_cast<char *>(at) + r->shift;
 }
 
-void *__attribute__((noinline)) access(const void *p, size_t bytes, size_t align, AccessKind kind, const char *lo, const char *hi)
+void *__attribute__((noinline))
+access(const void *p, size_t bytes, size_t align, AccessKind kind, const char *lo, const char *hi)
 {
     return check(p, bytes, align, (uint8_t)kind, lo, hi, __builtin_return_address(0));
 }

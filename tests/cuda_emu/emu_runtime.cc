@@ -122,8 +122,8 @@ static cudaError_t state()
     return device_lost ? failed(cudaErrorLaunchFailure) : cudaSuccess;
 }
 
-void emu::launch(const char *kernel, Place place, const void *function, dim3 grid, dim3 block_dim, size_t shared_bytes, cudaStream_t stream,
-                 std::function<void()> body)
+void emu::launch(const char *kernel, Place place, const void *function, dim3 grid, dim3 block_dim, size_t shared_bytes,
+                 cudaStream_t stream, std::function<void()> body)
 {
     if (!launch_fits(kernel, place, function, grid, block_dim, shared_bytes)) {
         last_error = cudaErrorInvalidConfiguration;
@@ -147,7 +147,8 @@ static bool on_device(const void *p, size_t bytes, const char *what)
 {
     Region *r = region_of(p);
     if (r && !r->pinned && (const char *)p + bytes > r->end)
-        report_place(Place{what, 0}, "%zu bytes reach beyond the end of a device array by %td", bytes, (const char *)p + bytes - r->end);
+        report_place(Place{what, 0}, "%zu bytes reach beyond the end of a device array by %td", bytes,
+                     (const char *)p + bytes - r->end);
     if (!r && (const char *)p >= arena && (const char *)p < arena + ARENA && arena)
         report_place(Place{what, 0}, "device memory that is not allocated");
     return r && !r->pinned && (const char *)p + bytes <= r->end;
@@ -164,7 +165,8 @@ static void check_written(const char *p, size_t bytes, const char *what)
     Region *r = region_of(p);
     for (size_t i = (size_t)(p - r->base) / GRANULE; i <= ((size_t)(p - r->base) + bytes - 1) / GRANULE; i++)
         if (!r->cells[i].written) {
-            report_place(Place{what, 0}, "byte %zu of a device array goes to the host, but nothing has written it", i * GRANULE);
+            report_place(Place{what, 0}, "byte %zu of a device array goes to the host, but nothing has written it",
+                         i * GRANULE);
             return;
         }
 }
@@ -183,8 +185,8 @@ static void move_row(char *to, const char *from, size_t width)
         a->cells[((size_t)(to - a->base) + i) / GRANULE].written = b->cells[((size_t)(from - b->base) + i) / GRANULE].written;
 }
 
-static cudaError_t copy_2d(void *to, size_t to_pitch, const void *from, size_t from_pitch, size_t width, size_t height, cudaMemcpyKind kind,
-                           cudaStream_t stream, bool blocking)
+static cudaError_t copy_2d(void *to, size_t to_pitch, const void *from, size_t from_pitch, size_t width, size_t height,
+                           cudaMemcpyKind kind, cudaStream_t stream, bool blocking)
 {
     if (!width || !height)
         return state();
@@ -192,8 +194,9 @@ static cudaError_t copy_2d(void *to, size_t to_pitch, const void *from, size_t f
         return failed(cudaErrorInvalidValue);
     size_t to_bytes = (height - 1) * to_pitch + width, from_bytes = (height - 1) * from_pitch + width;
     bool to_device = on_device(to, to_bytes, "copy"), from_device = on_device(from, from_bytes, "copy");
-    bool fits = kind == cudaMemcpyDefault || (to_device == (kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice) &&
-                                              from_device == (kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice));
+    bool fits =
+        kind == cudaMemcpyDefault || (to_device == (kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice) &&
+                                      from_device == (kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice));
     if (!fits) {
         report_place(Place{"cudaMemcpy", 0}, "kind %d, but the target is on the %s and the source on the %s", (int)kind,
                      to_device ? "device" : "host", from_device ? "device" : "host");
@@ -268,7 +271,8 @@ cudaError_t cudaFree(void *p)
     }
     allocated -= it->second;
     region_drop(p);
-    char *first = (char *)(((uintptr_t)p + 4095) & ~(uintptr_t)4095), *last = (char *)(((uintptr_t)p + it->second) & ~(uintptr_t)4095);
+    char *first = (char *)(((uintptr_t)p + 4095) & ~(uintptr_t)4095),
+         *last = (char *)(((uintptr_t)p + it->second) & ~(uintptr_t)4095);
     if (last > first)
         madvise(first + (arena_bytes - arena), (size_t)(last - first), MADV_REMOVE);
     device_blocks.erase(it);
@@ -337,7 +341,8 @@ cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_
     return copy_2d(to, to_pitch, from, from_pitch, width, height, kind, stream, false);
 }
 
-cudaError_t cudaMemcpy2D(void *to, size_t to_pitch, const void *from, size_t from_pitch, size_t width, size_t height, cudaMemcpyKind kind)
+cudaError_t cudaMemcpy2D(void *to, size_t to_pitch, const void *from, size_t from_pitch, size_t width, size_t height,
+                         cudaMemcpyKind kind)
 {
     return copy_2d(to, to_pitch, from, from_pitch, width, height, kind, nullptr, true);
 }
@@ -506,12 +511,12 @@ cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr attribute, in
 {
     struct cudaDeviceProp p;
     cudaError_t e = cudaGetDeviceProperties(&p, device);
-    *value = attribute == cudaDevAttrMultiProcessorCount           ? p.multiProcessorCount
-             : attribute == cudaDevAttrL2CacheSize                 ? p.l2CacheSize
-             : attribute == cudaDevAttrComputeCapabilityMajor      ? p.major
-             : attribute == cudaDevAttrComputeCapabilityMinor      ? p.minor
+    *value = attribute == cudaDevAttrMultiProcessorCount            ? p.multiProcessorCount
+             : attribute == cudaDevAttrL2CacheSize                  ? p.l2CacheSize
+             : attribute == cudaDevAttrComputeCapabilityMajor       ? p.major
+             : attribute == cudaDevAttrComputeCapabilityMinor       ? p.minor
              : attribute == cudaDevAttrMaxSharedMemoryPerBlockOptin ? (int)p.sharedMemPerBlockOptin
-                                                                   : (int)p.sharedMemPerBlock;
+                                                                    : (int)p.sharedMemPerBlock;
     return e;
 }
 
