@@ -15,7 +15,9 @@ LD      := $(or $(shell $(CC) -print-prog-name=ld 2>/dev/null),ld)
 OBJCOPY := $(or $(shell $(CC) -print-prog-name=objcopy 2>/dev/null),objcopy)
 WARN    := -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wpointer-arith
 # -ffp-contract=off: an a*b+c in the source stays two roundings on every processor; fused ones are written fma().
+# -fno-tree-slp-vectorize: gcc 12 at -O2 drops the rounding of (double)(float)x where two such values are stored side by side.
 ALL_CFLAGS := -std=c11 -D_GNU_SOURCE -I. -I$(BUILD)/generated $(shell tools/flags.sh cflags) -ffp-contract=off -fno-math-errno \
+              -fno-tree-slp-vectorize \
               -pthread $(WARN) $(CFLAGS)
 LIBS    := $(shell tools/flags.sh libs) -lm -pthread
 

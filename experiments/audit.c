@@ -131,6 +131,11 @@ static void put_verdict(StrBuf *b, const AuditReport *r)
         strbuf_printf(b, "%zu of %zu operations diverge; %zu alternatives were tried on the first\n", r->n_diverging, r->n,
                       r->search.n_tried);
     }
+    if (r->n_absent)
+        strbuf_printf(b, "%zu operations of this model were not recorded and not judged, the first is %s\n", r->n_absent,
+                      r->first_absent);
+    if (r->n_undecided)
+        strbuf_printf(b, "%zu values were not judged: the router's choice between two experts is a tie\n", r->n_undecided);
     if (r->n_unlisted)
         strbuf_printf(b, "%zu recorded arrays belong to no operation of this model and were not judged\n", r->n_unlisted);
 }

@@ -15,7 +15,10 @@ typedef struct AuditReport {
     size_t n, n_diverging;  /* margin > 1 */
     size_t first, worst;    /* first: the first that diverges, n where none does */
     AuditSearch search;     /* of the first that diverges */
-    size_t n_unlisted;      /* recorded arrays that belong to no operation of the model: not judged */
+    size_t n_absent;        /* operations of the model that the record lacks: not judged */
+    char first_absent[AUDIT_NAME_MAX];
+    size_t n_undecided; /* values without a reference: the router's choice is a tie */
+    size_t n_unlisted;  /* recorded arrays that belong to no operation of the model: not judged */
     Arena arena;
 } AuditReport;
 

@@ -251,6 +251,12 @@ static void try_mixture(Trial *t)
             ATTEMPT(t, c.traits.activation = (ActKind)a, "another activation");
 }
 
+static void try_gate(Trial *t)
+{
+    ATTEMPT(t, c.no_gate = true, "shared expert not gated");
+    ATTEMPT(t, c.no_shared = true, "no shared expert");
+}
+
 static void try_sum(Trial *t)
 {
     ATTEMPT(t, c.no_residual = true, "missing residual");
@@ -294,6 +300,9 @@ int audit_alternatives_try(const AuditInputs *in, const AuditOp *op, Ball *y, Au
         break;
     case AUDIT_ADD:
         try_sum(&t);
+        break;
+    case AUDIT_GATE:
+        try_gate(&t);
         break;
     case AUDIT_MOE:
         try_mixture(&t);

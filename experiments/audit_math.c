@@ -37,7 +37,10 @@ double audit_to_bf16(double x)
 
 double audit_half_ulp(double y, DType store)
 {
-    int digits = store == DTYPE_BF16 ? 8 : store == DTYPE_F32 ? 24 : 53, least = store == DTYPE_F64 ? -1074 : -149;
+    int digits = store == DTYPE_BF16  ? 8
+                 : store == DTYPE_F32 ? 24
+                                      : 53,
+        least = store == DTYPE_F64 ? -1073 : -149; /* half of f64's least spacing is no number */
     if (store == DTYPE_BF16)
         least = -133;
     int exponent = least;
@@ -87,19 +90,61 @@ static Ball point(double x)
     return (Ball){x, 0};
 }
 
-void audit_linear(Ball *y, const Ball *x, const double *w, size_t n, size_t k, const double *bias, double bias_factor,
-                  AuditPrecision p)
+double audit_stored(double x, DType store)
 {
-    double gamma = audit_gamma(k + (bias ? 1 : 0), audit_unit(p.store));
+    return store == DTYPE_BF16 ? audit_to_bf16(x) : store == DTYPE_F32 ? (double)(float)x : x;
+}
+
+double audit_multiplier(float value, DType store)
+{
+    return store == DTYPE_BF16 ? audit_to_bf16((double)value) : (double)value;
+}
+
+Ball audit_scale(Ball b, double factor)
+{
+    return times(b, factor);
+}
+
+Ball audit_softcap(Ball b, double cap, AuditPrecision p)
+{
+    Ball inner = audit_round(times(b, 1 / cap), p.store);
+    Ball t = narrowed((Ball){tanh(inner.c), inner.r + 8 * audit_unit(p.store)}, p.store);
+    return computed(times(t, cap), p.store);
+}
+
+void audit_linear(Ball *y, const Ball *x, const double *w, size_t n, size_t k, AuditPrecision p)
+{
+    double gamma = audit_gamma(k, audit_unit(p.store));
     for (size_t i = 0; i < n; i++) {
         const double *row = w + i * k;
-        double dot = bias ? bias_factor * bias[i] : 0, size = fabs(dot), spread = 0;
+        double dot = 0, size = 0, spread = 0;
         for (size_t j = 0; j < k; j++) {
             dot += row[j] * x[j].c;
             size += fabs(row[j] * x[j].c);
             spread += fabs(row[j]) * x[j].r;
         }
         y[i] = (Ball){dot, gamma * (size + spread) + spread};
+    }
+}
+
+void audit_linear_output(Ball *y, size_t ld, const double *x, size_t n_rows, const double *w, size_t k, const double *bias,
+                         double bias_factor, DType store)
+{
+    double gamma = audit_gamma(k + (bias ? 1 : 0), audit_unit(store)), first = bias ? bias_factor * *bias : 0;
+    for (size_t t = 0; t < n_rows; t++, x += k) {
+        double dot[4] = {first}, size[4] = {fabs(first)}; /* four chains, so that one product need not wait for another */
+        size_t j = 0;
+        for (; j + 4 <= k; j += 4)
+            for (size_t c = 0; c < 4; c++) {
+                double term = w[j + c] * x[j + c];
+                dot[c] += term;
+                size[c] += fabs(term);
+            }
+        for (; j < k; j++) {
+            dot[0] += w[j] * x[j];
+            size[0] += fabs(w[j] * x[j]);
+        }
+        y[t * ld] = (Ball){(dot[0] + dot[1]) + (dot[2] + dot[3]), gamma * ((size[0] + size[1]) + (size[2] + size[3]))};
     }
 }
 
@@ -190,12 +235,19 @@ static Ball score(const Ball *q, const Ball *k, const AuditAttention *a, AuditPr
     DType store = how->scores_wide && p.store == DTYPE_BF16 ? DTYPE_F32 : p.store;
     Ball s = {dot, audit_gamma((size_t)a->head_dim, u) * (size + spread) + spread};
     s = audit_round(times(narrowed(s, store), a->scale), store);
-    if (a->softcap > 0) {
-        s.c = a->softcap * tanh(s.c / a->softcap);
-        s.r += 8 * u * a->softcap;
-        s = narrowed(s, store);
-    }
+    if (a->softcap > 0)
+        s = narrowed(audit_softcap(s, a->softcap, (AuditPrecision){.store = store}), store);
     return s;
+}
+
+/* ALiBi of head h for the key at a position; where keys' own positions are multiplied the shift cancels in softmax, but the rounding
+ * is of the larger number. */
+static Ball alibi(const AuditAttention *a, int h, size_t query, size_t key, AuditPrecision p)
+{
+    double slope = (double)a->alibi_slopes[h];
+    if (a->alibi_bf16)
+        return point((double)((float)a->scale * (float)audit_to_bf16(audit_to_bf16(slope) * audit_to_bf16((double)key))));
+    return (Ball){slope * ((double)key - (double)query), 2 * audit_unit(p.store) * fabs(slope) * (double)(query + 1)};
 }
 
 /* Softmax of n scores in place, from their balls. */
@@ -236,8 +288,11 @@ void audit_attention(Ball *out, const Ball *q, const Ball *k, const double *v, s
             int group = a->heads_interleaved ? h % a->n_kv_heads : h / (a->n_heads / a->n_kv_heads);
             size_t kv = (size_t)group * dh;
             const Ball *query = q + t * q_cols + (size_t)h * dh;
-            for (size_t j = 0; j < n; j++)
+            for (size_t j = 0; j < n; j++) {
                 scratch[j] = score(query, k + (first + j) * kv_cols + kv, a, p, how);
+                if (a->alibi_slopes)
+                    scratch[j] = audit_round(sum(scratch[j], alibi(a, h, t, first + j, p)), p.store);
+            }
             softmax(scratch, n, p, how);
             for (size_t i = 0; i < dh; i++) {
                 double c = 0, size = 0, spread = 0;
@@ -325,6 +380,10 @@ bool audit_route(Ball *share, const double *logits, int n, int top_k, bool norma
     for (int i = 0; i < n; i++) {
         double c = share[i].c / (normalise ? chosen : all);
         share[i] = (Ball){c, c * ((fabs(logits[i] - most) + 16) * u + 2 * positive_sum((size_t)n, u))};
+        if (p.store == DTYPE_F64) { /* f32 in every table, see kernels/exact/README.md */
+            double low = (double)(float)(share[i].c - share[i].r), high = (double)(float)(share[i].c + share[i].r);
+            share[i] = (Ball){0.5 * (low + high), 0.5 * (high - low)};
+        }
     }
     return least != next;
 }

@@ -33,16 +33,17 @@ typedef struct AuditPrecision {
 
 /* Where code may differ from the reference without another configuration: zero is Hugging Face's. */
 typedef struct AuditRoundings {
-    bool norm_gain_wide;   /* norm: times the gain before the only rounding */
-    bool norm_all_narrow;  /* norm: squares, mean and reciprocal root each rounded to bf16 */
-    bool root_narrow;      /* with it: the root before its reciprocal too, as torch does on the CPU */
-    bool rope_wide;        /* rotation in f32, rounded once */
-    bool rope_once;        /* cosines in bf16, but the rotation rounded once */
-    bool softmax_narrow;   /* exponentials and their sum rounded to bf16 */
-    bool softmax_wide;     /* probabilities not rounded before the values */
-    bool scores_wide;      /* scores rounded once, or not at all before softmax */
-    bool activation_wide;  /* act(gate) not rounded before up */
-    bool activation_fused; /* GELU of tanh in one kernel instead of torch operations one by one */
+    bool norm_gain_wide;       /* norm: times the gain before the only rounding */
+    bool norm_all_narrow;      /* norm: squares, mean and reciprocal root each rounded to bf16 */
+    bool gain_plus_one_narrow; /* norm with 1 + weight: the sum rounded to bf16 */
+    bool root_narrow;          /* with it: the root before its reciprocal too, as torch does on the CPU */
+    bool rope_wide;            /* rotation in f32, rounded once */
+    bool rope_once;            /* cosines in bf16, but the rotation rounded once */
+    bool softmax_narrow;       /* exponentials and their sum rounded to bf16 */
+    bool softmax_wide;         /* probabilities not rounded before the values */
+    bool scores_wide;          /* scores rounded once, or not at all before softmax */
+    bool activation_wide;      /* act(gate) not rounded before up */
+    bool activation_fused;     /* GELU of tanh in one kernel instead of torch operations one by one */
 } AuditRoundings;
 
 double audit_unit(DType store); /* unit roundoff of the arithmetic: 2^-24, or 2^-53 for F64 */
@@ -51,9 +52,17 @@ double audit_to_bf16(double x);               /* nearest even */
 double audit_half_ulp(double y, DType store); /* half the spacing at the stored value y */
 Ball audit_round(Ball b, DType store);        /* computed in the arithmetic's type, then stored */
 
-/* y[n] = w x + bias over rows of w [N, K]; bias may be NULL. */
-void audit_linear(Ball *y, const Ball *x, const double *w, size_t n, size_t k, const double *bias, double bias_factor,
-                  AuditPrecision p);
+double audit_stored(double x, DType store); /* x rounded once to the dtype */
+/* A configured multiplier as the run held it: Hugging Face's Gemma rounds it to the dtype of the run. */
+double audit_multiplier(float value, DType store);
+Ball audit_scale(Ball b, double factor);
+Ball audit_softcap(Ball b, double cap, AuditPrecision p);
+
+/* y[n] = w x over rows of w [N, K]. */
+void audit_linear(Ball *y, const Ball *x, const double *w, size_t n, size_t k, AuditPrecision p);
+/* One output of a product for all rows: y[t ld] = w . x[t] + bias, x [T, K]; bias may be NULL. */
+void audit_linear_output(Ball *y, size_t ld, const double *x, size_t n_rows, const double *w, size_t k, const double *bias,
+                         double bias_factor, DType store);
 
 typedef struct AuditNorm {
     NormKind kind;
@@ -69,6 +78,8 @@ void audit_rope(Ball *y, const double *x, size_t head_dim, size_t rotary_dims, R
 typedef struct AuditAttention {
     int n_heads, n_kv_heads, head_dim, window; /* window 0: none */
     double scale, softcap;
+    const float *alibi_slopes;          /* [H] or NULL */
+    bool alibi_bf16;                    /* as AttnSpec has it */
     bool not_causal, heads_interleaved; /* head h reads h mod K instead of h / (H/K) */
 } AuditAttention;
 /* out [T, H*Dh]; q [T, H*Dh], k [T, K*Dh] balls, v [T, K*Dh]. scratch: [3 T]. */

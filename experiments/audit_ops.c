@@ -1,163 +1,11 @@
-/* audit_ops.c: see audit_ops.h. Weights are widened from the mapped file for each operation anew and rounded to bf16 where the run
- * held them so; nothing is prepared by an op table. */
+/* audit_ops.c: see audit_ops.h. */
 #include "experiments/audit_ops.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernels/convert.h"
-
-typedef struct Builder {
-    const AuditInputs *in;
-    AuditOp *ops;
-    size_t n, cap;
-    int layer;
-} Builder;
-
-static const AuditTensor *find(const Builder *b, const char *name)
-{
-    char full[AUDIT_NAME_MAX];
-    if (b->layer < 0)
-        snprintf(full, sizeof full, "%s", name);
-    else
-        snprintf(full, sizeof full, "L%d.%s", b->layer, name);
-    return audit_record_find(b->in->record, full);
-}
-
-/* Adds op when all it needs was recorded with the columns expected. */
-static void add(Builder *b, AuditOp op, const char *out, size_t cols, const char *const *in, const size_t *in_cols, size_t n_in)
-{
-    op.layer = b->layer;
-    op.out = find(b, out);
-    bool whole = op.out && op.out->cols == cols && b->n < b->cap;
-    for (size_t i = 0; i < n_in; i++) {
-        op.in[i] = find(b, in[i]);
-        whole = whole && op.in[i] && op.in[i]->cols == in_cols[i];
-    }
-    if (whole)
-        b->ops[b->n++] = op;
-}
-
-static void add_one(Builder *b, AuditOp op, const char *out, size_t cols, const char *in, size_t in_cols)
-{
-    add(b, op, out, cols, &in, &in_cols, 1);
-}
-
-static void list_attention(Builder *b)
-{
-    const ModelTraits *t = &b->in->model->traits;
-    size_t d = t->d_model, dh = (size_t)t->head_dim, q = (size_t)t->n_heads * dh, kv = (size_t)t->n_kv_heads * dh;
-    AuditOp linear = {.kind = AUDIT_LINEAR, .weight = ROLE_QKV, .bias = ROLE_QKV_BIAS};
-    add_one(b, linear, "attn.q_proj", q, "attn_norm", d);
-    linear.first_row = q;
-    add_one(b, linear, "attn.k_proj", kv, "attn_norm", d);
-    linear.first_row = q + kv;
-    add_one(b, linear, "attn.v_proj", kv, "attn_norm", d);
-    bool normed = find(b, "attn.q_norm") && find(b, "attn.k_norm");
-    const char *queries = normed ? "attn.q_norm" : "attn.q_proj", *keys = normed ? "attn.k_norm" : "attn.k_proj";
-    AuditOp mix = {.kind = AUDIT_MIX, .rotated = t->layers[b->layer].rope < 0};
-    if (!mix.rotated && find(b, "attn.q_rot") && find(b, "attn.k_rot")) {
-        add_one(b, (AuditOp){.kind = AUDIT_ROPE, .n_heads = t->n_heads}, "attn.q_rot", q, queries, q);
-        add_one(b, (AuditOp){.kind = AUDIT_ROPE, .n_heads = t->n_kv_heads}, "attn.k_rot", kv, keys, kv);
-        mix.rotated = true;
-        queries = "attn.q_rot";
-        keys = "attn.k_rot";
-    }
-    add(b, mix, "attn.mix", q, (const char *const[]){queries, keys, "attn.v_proj"}, (const size_t[]){q, kv, kv}, 3);
-    linear = (AuditOp){.kind = AUDIT_LINEAR, .weight = ROLE_O, .bias = ROLE_O_BIAS};
-    add_one(b, linear, "attn.o_proj", d, "attn.mix", q);
-}
-
-static void list_mlp(Builder *b, const char *normed)
-{
-    const ModelTraits *t = &b->in->model->traits;
-    size_t d = t->d_model, f = t->d_ff;
-    AuditOp linear = {.kind = AUDIT_LINEAR, .weight = ROLE_GATE_UP, .bias = ROLE_GATE_UP_BIAS};
-    switch (t->layers[b->layer].mlp) {
-    case MLP_MOE:
-        linear.weight = ROLE_ROUTER;
-        linear.bias = ROLE_COUNT;
-        add_one(b, linear, "mlp.router", (size_t)t->route.n_experts, normed, d);
-        add(b, (AuditOp){.kind = AUDIT_MOE}, "mlp.moe", d, (const char *const[]){normed, "mlp.router"},
-            (const size_t[]){d, (size_t)t->route.n_experts}, 2);
-        return;
-    case MLP_GATED:
-        add_one(b, linear, "mlp.gate_proj", f, normed, d);
-        linear.first_row = f;
-        add_one(b, linear, "mlp.up_proj", f, normed, d);
-        add(b, (AuditOp){.kind = AUDIT_ACT}, "mlp.act", f, (const char *const[]){"mlp.gate_proj", "mlp.up_proj"},
-            (const size_t[]){f, f}, 2);
-        break;
-    case MLP_PLAIN:
-        add_one(b, linear, "mlp.up_proj", f, normed, d);
-        add_one(b, (AuditOp){.kind = AUDIT_ACT}, "mlp.act", f, "mlp.up_proj", f);
-        break;
-    }
-    linear = (AuditOp){.kind = AUDIT_LINEAR, .weight = ROLE_DOWN, .bias = ROLE_DOWN_BIAS};
-    add_one(b, linear, "mlp.down_proj", d, "mlp.act", f);
-}
-
-/* What a layer begins with is what came before it. */
-static void list_entry(Builder *b)
-{
-    char before[AUDIT_NAME_MAX] = "embed";
-    if (b->layer > 0)
-        snprintf(before, sizeof before, "L%d.resid_post", b->layer - 1);
-    AuditOp op = {.kind = AUDIT_COPY, .layer = b->layer, .out = find(b, "resid_pre")};
-    op.in[0] = audit_record_find(b->in->record, before);
-    if (op.out && op.in[0] && op.out->cols == op.in[0]->cols && b->n < b->cap)
-        b->ops[b->n++] = op;
-}
-
-static void list_layer(Builder *b)
-{
-    const ModelTraits *t = &b->in->model->traits;
-    const LayerBindings *w = &b->in->model->bindings.layers[b->layer];
-    size_t d = t->d_model;
-    bool parallel = t->residual == RESIDUAL_PARALLEL, second = w->role[ROLE_MLP_NORM].n_parts > 0;
-    const char *mlp_out = t->layers[b->layer].mlp == MLP_MOE ? "mlp.moe" : "mlp.down_proj";
-    AuditOp norm = {.kind = AUDIT_NORM, .weight = ROLE_ATTN_NORM, .bias = ROLE_ATTN_NORM_BIAS};
-    list_entry(b);
-    add_one(b, norm, "attn_norm", d, "resid_pre", d);
-    list_attention(b);
-    if (!parallel)
-        add(b, (AuditOp){.kind = AUDIT_ADD}, "resid_mid", d, (const char *const[]){"resid_pre", "attn.o_proj"},
-            (const size_t[]){d, d}, 2);
-    norm.weight = ROLE_MLP_NORM;
-    norm.bias = ROLE_MLP_NORM_BIAS;
-    if (second)
-        add_one(b, norm, "mlp_norm", d, parallel ? "resid_pre" : "resid_mid", d);
-    list_mlp(b, second ? "mlp_norm" : "attn_norm");
-    add(b, (AuditOp){.kind = AUDIT_ADD}, "resid_post", d,
-        (const char *const[]){parallel ? "resid_pre" : "resid_mid", parallel ? "attn.o_proj" : mlp_out, mlp_out},
-        (const size_t[]){d, d, d}, parallel ? 3 : 2);
-}
-
-int audit_ops_list(const AuditInputs *in, Arena *arena, AuditOp **ops, size_t *n_ops, Error *e)
-{
-    const ModelTraits *t = &in->model->traits;
-    Builder b = {.in = in, .layer = -1, .cap = (size_t)t->n_layers * 20 + 4};
-    b.ops = arena_array(arena, b.cap, sizeof *b.ops);
-    if (!b.ops)
-        return error_set(e, STATUS_FAILED, "audit: out of memory for the operations of %d layers", t->n_layers);
-    add(&b, (AuditOp){.kind = AUDIT_EMBED}, "embed", t->d_model, NULL, NULL, 0);
-    for (b.layer = 0; b.layer < t->n_layers; b.layer++)
-        list_layer(&b);
-    char last[AUDIT_NAME_MAX];
-    snprintf(last, sizeof last, "L%d.resid_post", t->n_layers - 1);
-    b.layer = -1;
-    add_one(&b, (AuditOp){.kind = AUDIT_NORM, .weight = ROLE_FINAL_NORM, .bias = ROLE_FINAL_NORM_BIAS}, "final_norm",
-            t->d_model, last, t->d_model);
-    add_one(&b, (AuditOp){.kind = AUDIT_LINEAR, .weight = ROLE_HEAD, .bias = ROLE_HEAD_BIAS}, "logits", t->vocab, "final_norm",
-            t->d_model);
-    if (b.n == 0)
-        return error_set(e, STATUS_FAILED, "audit: the record holds no operation of %s", in->model->path);
-    *ops = b.ops;
-    *n_ops = b.n;
-    return STATUS_OK;
-}
+#include "experiments/audit_weights.h"
 
 void audit_change_begin(const AuditInputs *in, const AuditOp *op, AuditChange *out)
 {
@@ -172,70 +20,21 @@ void audit_change_begin(const AuditInputs *in, const AuditOp *op, AuditChange *o
     }
 }
 
-static const Binding *binding(const AuditInputs *in, int layer, Role role)
-{
-    if (role >= ROLE_COUNT)
-        return NULL;
-    const Binding *b =
-        layer < 0 || role >= ROLE_LAYER_COUNT ? &in->model->bindings.role[role] : &in->model->bindings.layers[layer].role[role];
-    return b->n_parts ? b : NULL;
-}
-
-static size_t binding_rows(const Binding *b)
-{
-    size_t rows = 0;
-    for (size_t i = 0; i < b->n_parts; i++)
-        rows += b->parts[i].rows;
-    return rows;
-}
-
-/* Rows [first, first + n) of the stacked weight as doubles; vectors are one row after another, first and n count elements. */
-static double *read_weight(const AuditInputs *in, const Binding *b, bool vector, size_t first, size_t n)
-{
-    size_t cols = vector ? 1 : b->parts[0].cols, at = 0;
-    double *out = malloc(n * cols * sizeof *out + 1);
-    for (size_t i = 0; out && i < b->n_parts; i++) {
-        const WeightPart *p = &b->parts[i];
-        float *narrow = malloc(p->cols * sizeof *narrow + 1);
-        for (size_t r = 0; narrow && r < p->rows; r++) {
-            size_t begin = vector ? at + r * p->cols : at + r, width = vector ? p->cols : 1;
-            if (begin + width <= first || begin >= first + n)
-                continue;
-            convert_row_f32(p, r, narrow);
-            for (size_t k = 0; k < p->cols; k++) {
-                double w = in->precision.store == DTYPE_BF16 ? audit_to_bf16((double)narrow[k]) : (double)narrow[k];
-                if (!vector)
-                    out[(begin - first) * cols + k] = w;
-                else if (begin + k >= first && begin + k < first + n)
-                    out[begin + k - first] = w;
-            }
-        }
-        at += vector ? p->rows * p->cols : p->rows;
-        if (!narrow) {
-            free(out);
-            out = NULL;
-        }
-        free(narrow);
-    }
-    return out;
-}
-
-typedef struct RowsTask {
-    const AuditInputs *in;
-    const double *x, *w, *bias;
-    size_t k, n;
+typedef struct LinearTask {
+    const AuditOp *op;
+    const double *w, *bias;
     double bias_factor;
+    DType store;
     Ball *y;
-    Ball *wide; /* [threads, K] */
-} RowsTask;
+} LinearTask;
 
-static void linear_row(void *arg, size_t t, int thread)
+static void linear_output(void *arg, size_t i, int thread)
 {
-    RowsTask *a = arg;
-    Ball *x = a->wide + (size_t)thread * a->k;
-    for (size_t i = 0; i < a->k; i++)
-        x[i] = (Ball){a->x[t * a->k + i], 0};
-    audit_linear(a->y + t * a->n, x, a->w, a->n, a->k, a->bias, a->bias_factor, a->in->precision);
+    const LinearTask *a = arg;
+    (void)thread;
+    size_t k = a->op->in[0]->cols;
+    audit_linear_output(a->y + i, a->op->out->cols, a->op->in[0]->v, a->op->out->rows, a->w + i * k, k,
+                        a->bias ? &a->bias[i] : NULL, a->bias_factor, a->store);
 }
 
 /* w <- its transpose (square) */
@@ -275,6 +74,23 @@ static size_t swapped_row(const AuditOp *op, const ModelTraits *t)
     return op->first_row;
 }
 
+/* What the model does to logits, and the residual where a kernel adds it at once. */
+static void finish_linear(const AuditInputs *in, const AuditOp *op, const AuditChange *c, Ball *y)
+{
+    const ModelTraits *t = &c->traits;
+    size_t n = op->out->rows * op->out->cols;
+    for (size_t i = 0; op->in[1] && i < n; i++)
+        y[i] = audit_add((Ball){op->in[1]->v[i], 0}, audit_round(y[i], in->precision.store),
+                         (double)t->residual_multiplier * c->product_factor, in->precision);
+    for (size_t i = 0; op->weight == ROLE_HEAD && i < n; i++) {
+        if (t->logit_scale != 1)
+            y[i] =
+                audit_round(audit_scale(audit_round(y[i], in->precision.store), (double)t->logit_scale), in->precision.store);
+        if (t->logit_softcap > 0)
+            y[i] = audit_softcap(y[i], (double)t->logit_softcap, in->precision);
+    }
+}
+
 static int linear(const AuditInputs *in, const AuditOp *op, const AuditChange *c, Ball *y, Error *e)
 {
     const ModelTraits *t = &c->traits;
@@ -282,14 +98,15 @@ static int linear(const AuditInputs *in, const AuditOp *op, const AuditChange *c
     size_t n = op->out->cols, k = op->in[0]->cols, first = c->swapped ? swapped_row(op, t) : op->first_row;
     if (op->layer >= 0 && (layer < 0 || layer >= t->n_layers))
         return STATUS_USAGE;
-    const Binding *weight = binding(in, layer, op->weight), *bias = c->no_bias ? NULL : binding(in, layer, op->bias);
-    if (!weight || weight->parts[0].cols != k || first + n > binding_rows(weight) || (c->transposed && n != k) ||
+    const Binding *weight = audit_weights_find(in->model, layer, op->weight);
+    const Binding *bias = c->no_bias ? NULL : audit_weights_find(in->model, layer, op->bias);
+    if (!weight || weight->parts[0].cols != k || first + n > audit_weights_rows(weight) || (c->transposed && n != k) ||
         (c->swapped && first == op->first_row) || (c->heads_regrouped && (op->weight != ROLE_QKV || t->head_dim % 2)))
         return STATUS_USAGE;
-    RowsTask task = {.in = in, .x = op->in[0]->v, .k = k, .n = n, .bias_factor = c->bias_factor, .y = y};
-    double *w = read_weight(in, weight, false, first, n), *b = bias ? read_weight(in, bias, true, first, n) : NULL;
-    task.wide = malloc((size_t)pool_threads(in->pool) * k * sizeof *task.wide + 1);
-    int status = !w || (bias && !b) || !task.wide ? STATUS_FAILED : STATUS_OK;
+    DType store = in->precision.store;
+    double *w = audit_weights_read(weight, store, false, first, n),
+           *b = bias ? audit_weights_read(bias, store, true, first, n) : NULL;
+    int status = !w || (bias && !b) ? STATUS_FAILED : STATUS_OK;
     if (!status && c->transposed)
         transpose(w, n);
     if (!status && c->heads_regrouped && !regroup(w, n, k, (size_t)t->head_dim))
@@ -297,73 +114,82 @@ static int linear(const AuditInputs *in, const AuditOp *op, const AuditChange *c
     if (status) {
         error_set(e, status, "audit: out of memory for the weights of %s", op->out->name);
     } else {
-        task.w = w;
-        task.bias = b;
-        pool_run(in->pool, linear_row, &task, op->out->rows);
+        LinearTask task = {.op = op, .w = w, .bias = b, .bias_factor = c->bias_factor, .store = store, .y = y};
+        pool_run(in->pool, linear_output, &task, n);
+        finish_linear(in, op, c, y);
     }
-    free(task.wide);
     free(b);
     free(w);
-    for (size_t i = 0; !status && op->weight == ROLE_HEAD && i < op->out->rows * n; i++) {
-        if (t->logit_scale != 1)
-            y[i] = audit_round((Ball){y[i].c * (double)t->logit_scale, y[i].r}, in->precision.store);
-        if (t->logit_softcap > 0)
-            y[i] = (Ball){(double)t->logit_softcap * tanh(y[i].c / (double)t->logit_softcap),
-                          y[i].r + 8 * audit_unit(in->precision.store) * (double)t->logit_softcap};
-    }
     return status;
 }
 
 static int norm(const AuditInputs *in, const AuditOp *op, const AuditChange *c, Ball *y, Error *e)
 {
-    size_t n = op->out->cols;
+    size_t n = op->out->cols, group = c->group_whole ? n : c->group ? c->group : op->group;
     const ModelTraits *t = &c->traits;
-    const Binding *gain = c->no_gain ? NULL : binding(in, op->layer, op->weight);
-    const Binding *bias = c->no_bias ? NULL : binding(in, op->layer, op->bias);
-    double *g = gain ? read_weight(in, gain, true, 0, n) : NULL, *b = bias ? read_weight(in, bias, true, 0, n) : NULL;
+    const Binding *gain = c->no_gain ? NULL : audit_weights_find(in->model, op->layer, op->weight);
+    const Binding *bias = c->no_bias ? NULL : audit_weights_find(in->model, op->layer, op->bias);
+    size_t gains = gain ? audit_weights_rows(gain) * gain->parts[0].cols : group;
+    if (group == 0 || n % group || gains == 0 || n % gains || (gains != n && gains != group))
+        return STATUS_USAGE;
+    DType store = in->precision.store;
+    double *g = gain ? audit_weights_read(gain, store, true, 0, gains) : NULL;
+    double *b = bias ? audit_weights_read(bias, store, true, 0, gains) : NULL;
     int status = STATUS_OK;
     if ((gain && !g) || (bias && !b))
         status = error_set(e, STATUS_FAILED, "audit: out of memory for the gains of %s", op->out->name);
-    AuditNorm spec = {t->norm_kind, (double)t->norm_eps, (double)t->norm_weight_offset, g, b};
-    for (size_t r = 0; !status && r < op->out->rows; r++) {
-        const double *x = op->in[0]->v + r * n;
+    for (size_t i = 0; g && c->how.gain_plus_one_narrow && t->norm_weight_offset != 0 && store == DTYPE_BF16 && i < gains; i++)
+        g[i] = audit_to_bf16(g[i] + (double)t->norm_weight_offset) - (double)t->norm_weight_offset;
+    for (size_t at = 0; !status && at < op->out->rows * n; at += group) {
+        const double *x = op->in[0]->v + at;
+        size_t from = gains == group ? 0 : at % n;
+        AuditNorm spec = {op->qk ? t->qk_norm_kind : t->norm_kind, (double)(op->qk ? t->qk_norm_eps : t->norm_eps),
+                          (double)t->norm_weight_offset, g ? g + from : NULL, b ? b + from : NULL};
         if (!c->no_norm)
-            audit_norm(y + r * n, x, n, &spec, in->precision, &c->how);
-        for (size_t i = 0; c->no_norm && i < n; i++)
-            y[r * n + i] = (Ball){x[i], 0};
+            audit_norm(y + at, x, group, &spec, in->precision, &c->how);
+        for (size_t i = 0; c->no_norm && i < group; i++)
+            y[at + i] = (Ball){x[i], 0};
     }
     free(b);
     free(g);
     return status;
 }
 
+/* Tokens looked up (or in[0], where a projection lies between) and positions. */
 static int embed(const AuditInputs *in, const AuditOp *op, const AuditChange *c, Ball *y, Error *e)
 {
     const ModelTraits *t = &c->traits;
-    const Binding *words = binding(in, -1, ROLE_EMBED), *places = t->learned_positions ? binding(in, -1, ROLE_POSITIONS) : NULL;
+    DType store = in->precision.store;
+    const Binding *words = audit_weights_find(in->model, -1, ROLE_EMBED);
+    const Binding *places =
+        t->learned_positions && !op->no_positions ? audit_weights_find(in->model, -1, ROLE_POSITIONS) : NULL;
     size_t d = op->out->cols;
     for (size_t r = 0; r < op->out->rows; r++) {
         size_t place = (size_t)((int)r + t->position_offset + c->position_shift);
-        double *w = read_weight(in, words, false, (size_t)in->record->ids[r], 1), *p = NULL;
-        if (places && place >= binding_rows(places)) {
-            free(w);
+        if (places && place >= audit_weights_rows(places))
             return STATUS_USAGE;
-        }
-        if (places)
-            p = read_weight(in, places, false, place, 1);
-        for (size_t i = 0; w && (p || !places) && i < d; i++) {
-            Ball x = {w[i], 0};
-            if (t->embedding_multiplier != 1)
-                x = audit_round((Ball){x.c * (double)t->embedding_multiplier, 0}, in->precision.store);
+        double *w = op->in[0] ? NULL : audit_weights_read(words, store, false, (size_t)in->record->ids[r], 1);
+        double *p = places ? audit_weights_read(places, store, false, place, 1) : NULL;
+        const double *token = op->in[0] ? op->in[0]->v + r * d : w;
+        for (size_t i = 0; token && (p || !places) && i < d; i++) {
+            Ball x = {token[i], 0};
+            if (t->embedding_multiplier != 1 && !op->in[0])
+                x = audit_round((Ball){x.c * audit_multiplier(t->embedding_multiplier, store), 0}, store);
             y[r * d + i] = p ? audit_add(x, (Ball){p[i], 0}, 1, in->precision) : x;
         }
-        bool failed = !w || (places && !p);
+        bool failed = !token || (places && !p);
         free(p);
         free(w);
         if (failed)
             return error_set(e, STATUS_FAILED, "audit: out of memory for the embedding");
     }
     return STATUS_OK;
+}
+
+static double clipped(const AuditChange *c, double x)
+{
+    double most = (double)c->traits.qkv_clip;
+    return most > 0 && fabs(x) > most ? copysign(most, x) : x;
 }
 
 /* x [T, n_heads Dh] rotated; stored rounds the result as an operation of its own does. */
@@ -373,7 +199,7 @@ static int rotate(const AuditInputs *in, const AuditChange *c, const AuditTensor
     size_t half = (size_t)c->rope.rotary_dims / 2, n = x->rows, dh = (size_t)c->traits.head_dim;
     size_t positions = n + (size_t)c->position_shift;
     float *cosines = malloc(2 * positions * half * sizeof *cosines + 1);
-    double *angles = malloc(half * sizeof *angles + 1);
+    double *angles = malloc((half + dh) * sizeof *angles + 1), *head = angles + half;
     if (!cosines || !angles) {
         free(angles);
         free(cosines);
@@ -390,10 +216,12 @@ static int rotate(const AuditInputs *in, const AuditChange *c, const AuditTensor
         for (int h = 0; h < n_heads; h++) {
             size_t at = t * x->cols + (size_t)h * dh;
             for (size_t i = 0; !c->rotates && i < dh; i++)
-                y[at + i] = (Ball){x->v[at + i], 0};
+                y[at + i] = (Ball){clipped(c, x->v[at + i]), 0};
+            for (size_t i = 0; i < dh; i++)
+                head[i] = clipped(c, x->v[at + i]);
             if (c->rotates)
-                audit_rope(y + at, x->v + at, dh, (size_t)c->rope.rotary_dims, c->rope.style, cosines + p * half,
-                           sines + p * half, angles, in->precision, &c->how);
+                audit_rope(y + at, head, dh, (size_t)c->rope.rotary_dims, c->rope.style, cosines + p * half, sines + p * half,
+                           angles, in->precision, &c->how);
         }
     }
     for (size_t i = 0; stored && c->rotates && i < n * x->cols; i++)
@@ -407,16 +235,19 @@ static int mix(const AuditInputs *in, const AuditOp *op, const AuditChange *c, B
 {
     const AuditTensor *q = op->in[0], *k = op->in[1], *v = op->in[2];
     size_t n = op->out->rows, n_q = n * q->cols, n_k = n * k->cols;
-    Ball *queries = malloc((n_q + n_k + 3 * n) * sizeof *queries + 1);
+    Ball *queries = malloc((n_q + n_k + 3 * n) * sizeof *queries + n_k * sizeof(double) + 1);
     if (!queries)
         return error_set(e, STATUS_FAILED, "audit: out of memory for attention over %zu tokens", n);
     Ball *keys = queries + n_q;
+    double *values = (double *)(void *)(keys + n_k + 3 * n);
+    for (size_t i = 0; i < n_k; i++)
+        values[i] = clipped(c, v->v[i]);
     int status = STATUS_OK;
     if (op->rotated) {
         for (size_t i = 0; i < n_q; i++)
-            queries[i] = (Ball){q->v[i], 0};
+            queries[i] = (Ball){op->clipped ? q->v[i] : clipped(c, q->v[i]), 0};
         for (size_t i = 0; i < n_k; i++)
-            keys[i] = (Ball){k->v[i], 0};
+            keys[i] = (Ball){op->clipped ? k->v[i] : clipped(c, k->v[i]), 0};
     } else if (!(status = rotate(in, c, q, c->traits.n_heads, true, queries, e))) {
         status = rotate(in, c, k, c->traits.n_kv_heads, true, keys, e);
     }
@@ -426,10 +257,12 @@ static int mix(const AuditInputs *in, const AuditOp *op, const AuditChange *c, B
                         .window = c->window,
                         .scale = (double)c->traits.attn_scale,
                         .softcap = (double)c->traits.attn_softcap,
+                        .alibi_slopes = c->no_alibi ? NULL : c->traits.alibi_slopes,
+                        .alibi_bf16 = c->traits.alibi_bf16,
                         .not_causal = c->not_causal,
                         .heads_interleaved = c->heads_interleaved};
     if (!status)
-        audit_attention(y, queries, keys, v->v, n, &a, in->precision, &c->how, keys + n_k);
+        audit_attention(y, queries, keys, values, n, &a, in->precision, &c->how, keys + n_k);
     free(queries);
     return status;
 }
@@ -466,39 +299,57 @@ static void add_residual(const AuditInputs *in, const AuditOp *op, const AuditCh
     }
 }
 
+/* a + sigmoid(gate) b, or a + b. */
+static void add_gated(const AuditInputs *in, const AuditOp *op, const AuditChange *c, Ball *y)
+{
+    size_t d = op->out->cols;
+    double u = audit_unit(in->precision.store);
+    for (size_t i = 0; i < op->out->rows * d; i++) {
+        Ball b = {op->in[1]->v[i], 0};
+        if (op->in[2] && !c->no_gate) {
+            double share = 1 / (1 + exp(-op->in[2]->v[i / d]));
+            Ball gate = audit_round((Ball){share, 8 * u * share}, in->precision.store);
+            b = audit_round((Ball){gate.c * b.c, gate.r * fabs(b.c)}, in->precision.store);
+        }
+        y[i] = audit_add((Ball){op->in[0]->v[i], 0}, c->no_shared ? (Ball){0, 0} : b, 1, in->precision);
+    }
+}
+
 /* One expert's contribution to a token: out += share * down(act(gate) * up), balls throughout. */
 static int expert(const AuditInputs *in, const AuditOp *op, const AuditChange *c, int x, const Ball *share, Ball *y,
                   bool *begun, Error *e)
 {
     const LayerBindings *layer = &in->model->bindings.layers[op->layer];
-    size_t d = op->out->cols, f = c->traits.d_ff, n_experts = (size_t)c->traits.route.n_experts;
+    size_t d = op->out->cols, f = c->traits.d_expert, n_experts = (size_t)c->traits.route.n_experts;
     DType store = in->precision.store;
-    double *gate_up = read_weight(in, &layer->expert_gate_up[x], false, 0, 2 * f);
-    double *down = read_weight(in, &layer->expert_down[x], false, 0, d);
-    Ball *wide = malloc((d + 3 * f + d) * sizeof *wide), *projected = wide + d, *hidden = projected + 2 * f, *part = hidden + f;
-    int status = gate_up && down && wide ? STATUS_OK : error_set(e, STATUS_FAILED, "audit: out of memory for expert %d", x);
+    double *gate_up = audit_weights_read(&layer->expert_gate_up[x], in->precision.store, false, 0, 2 * f);
+    double *down = audit_weights_read(&layer->expert_down[x], in->precision.store, false, 0, d);
+    Ball *projected = malloc((3 * f + d) * sizeof *projected), *hidden = projected + 2 * f, *part = hidden + f;
+    int status =
+        gate_up && down && projected ? STATUS_OK : error_set(e, STATUS_FAILED, "audit: out of memory for expert %d", x);
     for (size_t t = 0; !status && t < op->out->rows; t++) {
         Ball s = share[t * n_experts + (size_t)x];
         if (s.c == 0)
             continue;
-        for (size_t i = 0; i < d; i++)
-            wide[i] = (Ball){op->in[0]->v[t * d + i], 0};
-        audit_linear(projected, wide, gate_up, 2 * f, d, NULL, 1, in->precision);
+        for (size_t i = 0; i < 2 * f; i++)
+            audit_linear_output(projected + i, 1, op->in[0]->v + t * d, 1, gate_up + i * d, d, NULL, 1, store);
         for (size_t i = 0; i < f; i++) {
             Ball gate = audit_round(projected[c->swapped ? f + i : i], store);
             Ball up = audit_round(projected[c->swapped ? i : f + i], store);
             hidden[i] = audit_round(audit_glu(gate, up, c->traits.activation, in->precision, &c->how), store);
         }
-        audit_linear(part, hidden, down, d, f, NULL, 1, in->precision);
+        audit_linear(part, hidden, down, d, f, in->precision);
         for (size_t i = 0; i < d; i++) {
             Ball z = audit_round(part[i], store);
             z = audit_round((Ball){z.c * s.c, fabs(z.c) * s.r + z.r * (fabs(s.c) + s.r)}, store);
+            if (store != DTYPE_BF16) /* the parts may be added in another order, with larger sums between */
+                z.r += (double)(c->traits.route.top_k - 1) * audit_unit(store) * fabs(z.c);
             /* the sum so far was stored, but the last one is for the comparison */
             y[t * d + i] = begun[t] ? audit_add(audit_round(y[t * d + i], store), z, 1, in->precision) : z;
         }
         begun[t] = true;
     }
-    free(wide);
+    free(projected);
     free(down);
     free(gate_up);
     return status;
@@ -550,6 +401,9 @@ int audit_op_evaluate(const AuditInputs *in, const AuditOp *op, const AuditChang
     case AUDIT_ADD:
         add_residual(in, op, change, y);
         return STATUS_OK;
+    case AUDIT_GATE:
+        add_gated(in, op, change, y);
+        return STATUS_OK;
     case AUDIT_MOE:
         return mixture(in, op, change, y, e);
     }
@@ -562,19 +416,25 @@ void audit_op_measure(const AuditOp *op, const Ball *y, DType store, AuditMeasur
     double square = 0, found_square = 0, product = 0, error_square = 0;
     size_t n = op->out->rows * op->out->cols;
     for (size_t i = 0; i < n; i++) {
-        double found = op->out->v[i], off = fabs(found - y[i].c), half = audit_half_ulp(found, store);
+        double found = op->out->v[i], off = fabs(found - y[i].c);
+        if (isnan(y[i].r)) {
+            out->n_undecided++;
+            continue;
+        }
+        double half = audit_half_ulp(found, store), larger = fabs(y[i].c) > fabs(found) ? y[i].c : found;
         square += y[i].c * y[i].c;
         found_square += found * found;
         product += y[i].c * found;
         error_square += off * off;
-        if (isnan(y[i].r))
-            continue;
+        out->n_equal += audit_stored(y[i].c, store) == found;
         double margin = off / (y[i].r + half * (1 + 0x1p-20));
         if (!(margin <= 0x1p1000)) /* a NaN is as far off as can be */
             margin = INFINITY;
         out->max_abs = off > out->max_abs || isnan(off) ? off : out->max_abs;
-        out->ulp = off / (2 * half) > out->ulp ? off / (2 * half) : out->ulp;
-        if (margin > out->margin || i == 0) {
+        /* in units of the larger one's last place: a found 0 says nothing of how near it is */
+        double ulp = off / (2 * audit_half_ulp(larger, store));
+        out->ulp = ulp > out->ulp || isnan(ulp) ? ulp : out->ulp;
+        if (margin > out->margin || i == out->n_undecided) {
             out->margin = margin;
             out->row = i / op->out->cols;
             out->col = i % op->out->cols;
@@ -582,6 +442,7 @@ void audit_op_measure(const AuditOp *op, const Ball *y, DType store, AuditMeasur
             out->expected = y[i].c;
         }
     }
+    out->n = n;
     out->relative_l2 = square > 0 ? sqrt(error_square / square) : error_square > 0 ? INFINITY : 0;
     out->nmse = out->relative_l2 * out->relative_l2;
     if (square > 0 && found_square > 0)

@@ -42,7 +42,12 @@ static size_t count_unlisted(const AuditInputs *in, const AuditReport *r)
 int audit_report_make(const AuditInputs *in, AuditReport *out, Error *e)
 {
     memset(out, 0, sizeof *out);
-    int status = audit_ops_list(in, &out->arena, &out->ops, &out->n, e);
+    AuditOps list = {0};
+    int status = audit_ops_list(in, &out->arena, &list, e);
+    out->ops = list.ops;
+    out->n = list.n;
+    out->n_absent = list.n_absent;
+    memcpy(out->first_absent, list.first_absent, sizeof list.first_absent);
     size_t most = 0;
     for (size_t i = 0; !status && i < out->n; i++) {
         size_t values = out->ops[i].out->rows * out->ops[i].out->cols;
@@ -58,6 +63,7 @@ int audit_report_make(const AuditInputs *in, AuditReport *out, Error *e)
         f->op = &out->ops[i];
         if ((status = judge(in, f->op, y, &f->measure, e)))
             break;
+        out->n_undecided += f->measure.n_undecided;
         if (!(f->measure.margin <= out->findings[out->worst].measure.margin))
             out->worst = i;
         if (f->measure.margin <= 1)

@@ -9,7 +9,7 @@ tmp=$(mktemp -d "${TMPDIR:-/tmp}/strata-exact-XXXXXX") || exit 1
 trap 'rm -rf "$tmp"' EXIT
 passed=0 failed=0 skipped=0
 golden=tests/data/golden/v1.txt
-flags="-std=c11 -D_GNU_SOURCE -I. -I$build/generated $(tools/flags.sh cflags) -ffp-contract=off -fno-math-errno -pthread"
+flags="-std=c11 -D_GNU_SOURCE -I. -I$build/generated $(tools/flags.sh cflags) -ffp-contract=off -fno-math-errno -fno-tree-slp-vectorize -pthread"
 libs="$(tools/flags.sh libs) -lm -pthread"
 
 # program FOLDER COMPILER FLAGS...: test_exact with FOLDER's kernels/exact in place of the library's, at $tmp/test_exact.

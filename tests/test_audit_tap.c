@@ -1,0 +1,106 @@
+/* test_audit_tap.c: what the recording op table hears of our own tables, judged operation by operation: every tiny model of
+ * tests/data (all families and traits) in every table. ref64 shares nothing with the audit's plain loops but the weights, so that each
+ * is the other's oracle; the bounds are those of experiments/audit_math.h. */
+#include <dirent.h>
+#include <stdlib.h>
+
+#include "experiments/audit.h"
+#include "experiments/audit_tap.h"
+#include "tests/test.h"
+
+enum { MOST = 128, N_IDS = 12 };
+
+static char models[MOST][256];
+static size_t n_models;
+static Pool *pool;
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(a, b);
+}
+
+static void list_models(const char *root)
+{
+    DIR *d = opendir(root);
+    size_t first = n_models;
+    for (struct dirent *entry; d && (entry = readdir(d)) && n_models < MOST;)
+        if (entry->d_name[0] != '.' && strcmp(entry->d_name, "rope") != 0)
+            snprintf(models[n_models++], sizeof models[0], "%s/%.100s", root, entry->d_name);
+    if (d)
+        closedir(d);
+    qsort(models + first, n_models - first, sizeof models[0], by_name);
+}
+
+static int open_model(const char *directory, Model *m, Error *e)
+{
+    char gguf[300];
+    snprintf(gguf, sizeof gguf, "%s/model.gguf", directory);
+    FILE *f = fopen(gguf, "rb");
+    if (f)
+        fclose(f);
+    return model_open(f ? gguf : directory, m, e);
+}
+
+static void some_ids(int32_t *ids, size_t vocab)
+{
+    for (size_t i = 0; i < N_IDS; i++)
+        ids[i] = (int32_t)((i * 7 + i * i * 3 + 5) % vocab);
+}
+
+static void judge(const char *directory, const Ops *ops, double *worst)
+{
+    Error e = {{0}};
+    Model m;
+    AuditRecord record = {0};
+    AuditReport report = {0};
+    int32_t ids[N_IDS];
+    double nll[N_IDS];
+    int status = open_model(directory, &m, &e);
+    CHECK_MSG(status == 0, "%s", e.text);
+    if (status)
+        return;
+    some_ids(ids, m.traits.vocab);
+    status = audit_tap_record(&m, ops, pool, ROPE_HF32, ids, N_IDS, &record, nll, &e);
+    CHECK_MSG(status == 0, "%s on %s: %s", directory, ops->name, e.text);
+    AuditInputs in = {.model = &m, .record = &record, .precision = {record.store, true}, .pool = pool};
+    status = status ? status : audit_report_make(&in, &report, &e);
+    CHECK_MSG(status == 0, "%s on %s: %s", directory, ops->name, e.text);
+    if (!status) {
+        const char *first = report.first < report.n ? report.ops[report.first].out->name : "none";
+        CHECK_MSG(report.n_diverging == 0, "%s on %s: %s, margin %g", directory, ops->name, first,
+                  report.first < report.n ? report.findings[report.first].measure.margin : 0);
+        CHECK_MSG(report.n_absent == 0 && report.n_unlisted == 0, "%s on %s: %zu absent (%s), %zu not listed", directory,
+                  ops->name, report.n_absent, report.first_absent, report.n_unlisted);
+        double margin = report.findings[report.worst].measure.margin;
+        *worst = margin > *worst ? margin : *worst;
+        for (size_t i = 0; i + 1 < N_IDS; i++)
+            CHECK(nll[i] > 0 && nll[i] < 100);
+    }
+    audit_report_free(&report);
+    audit_record_free(&record);
+    model_close(&m);
+}
+
+static void every_family_in_every_table(void)
+{
+    static const Ops *const tables[] = {&ops_ref, &ops_cpu_ref64, &ops_cpu_exact, &ops_cpu_stable, &ops_cpu_fast};
+    CHECK(n_models >= 75);
+    for (size_t k = 0; k < sizeof tables / sizeof *tables; k++) {
+        double worst = 0;
+        for (size_t i = 0; i < n_models; i++)
+            judge(models[i], tables[k], &worst);
+        printf("  %s: %zu models, largest margin %.3g\n", tables[k]->name, n_models, worst);
+    }
+}
+
+int main(void)
+{
+    Error e = {{0}};
+    if (pool_open(2, &pool, &e))
+        return 1;
+    list_models("tests/data/models");
+    list_models("tests/data/families");
+    RUN(every_family_in_every_table);
+    pool_close(pool);
+    return test_finish();
+}
