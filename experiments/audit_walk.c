@@ -54,7 +54,7 @@ static int run_item(Walker *k, const OrderItem *item, View in, View out, Error *
     const AuditWalk *w = k->w;
     if (k->prepared != item->layer) {
         w->ops->slot_done(w->ctx, k->slot);
-        int status = model_prepare_layer(w->model, w->ops, w->ctx, item->layer, k->slot, &k->weights, e);
+        int status = model_prepare_layer(w->model, w->ops, w->ctx, item->layer, k->slot, true, &k->weights, e);
         if (status)
             return status;
         k->prepared = item->layer;
