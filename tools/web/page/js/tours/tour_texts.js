@@ -1,0 +1,2 @@
+/* tour_texts.js: the texts of the guided tours, English beside Japanese. */
+export const tourTexts = {};

@@ -1,0 +1,52 @@
+/* sentence.js: the field for the text that lab and inside view share, and what the page says of texts that a small model cannot do. */
+import { h, replace } from '../dom.js';
+import { t, currentLanguage } from '../i18n.js';
+
+const bytes = text => new TextEncoder().encode(text).length;
+const UNLIKELY_NATS = 6.2; /* mean loss above which a text looks unlike anything the model knows; guessing among 500 words alike */
+
+/* onchange(text): after every edit that the limits allow. */
+export function sentenceField({ info, value, onchange }) {
+    const notes = h('div', { class: 'notes', 'aria-live': 'polite' });
+    const area = h('textarea', { id: 'sentence', rows: 2, spellcheck: 'false', autocomplete: 'off', value, 'aria-describedby': 'sentence-notes' });
+    notes.id = 'sentence-notes';
+    const node = h('div', { class: 'sentence' }, h('label', { for: 'sentence', class: 'label' }, t('lab.sentence')), area, notes);
+    const fit = () => {
+        area.style.height = 'auto';
+        area.style.height = `${Math.min(220, area.scrollHeight + 2)}px`;
+    };
+    let timer = null;
+    area.addEventListener('input', () => {
+        fit();
+        clearTimeout(timer);
+        timer = setTimeout(() => {
+            const n = bytes(area.value), most = info.limits.text_bytes;
+            if (n > most) say(t('note.tooLong', { n, most }));
+            else onchange(area.value);
+        }, 180);
+    });
+    requestAnimationFrame(fit);
+
+    function say(...texts) {
+        replace(notes, texts.filter(Boolean).map(text => h('p', { class: 'notice' }, text)));
+    }
+    return {
+        node,
+        set(text) {
+            if (area.value !== text) area.value = text;
+            fit();
+        },
+        say,
+        /* What is to be said of a text once it ran. nTokens without BOS, meanLoss of the intact model. */
+        judge(text, nTokens, meanLoss) {
+            const small = info.small_model || {};
+            const letters = [...text].filter(c => /\p{L}/u.test(c));
+            const foreign = letters.filter(c => !/\p{Script=Latin}/u.test(c)).length;
+            const own = small.text?.[currentLanguage()] || '';
+            const isForeign = (small.languages || []).join() === 'en' && letters.length > 0 && foreign / letters.length > 0.15;
+            const isLong = small.context_trained && nTokens > small.context_trained;
+            say(isForeign && `${t('note.language')} ${own}`, isLong && t('note.context', { n: nTokens, most: small.context_trained }),
+                !isForeign && small.is_small && meanLoss > UNLIKELY_NATS && nTokens > 5 && `${t('note.unlikely')} ${own}`);
+        },
+    };
+}
