@@ -1,4 +1,5 @@
-/* figure.c: line plots with bands, bars with whiskers, scatter plots; heat maps are in figure_heatmap.c. */
+/* figure.c: line plots with bands, bars with whiskers, scatter plots, histograms; heat maps are in figure_heatmap.c, clouds of points
+ * in figure_cloud.c. */
 #include "experiments/figure.h"
 
 #include <math.h>
@@ -174,11 +175,47 @@ static void draw_points(FigureCanvas *c, const Layout *l, size_t s)
                         colour_of(s, v->n > 300 ? 0.5 : 0.85));
 }
 
+/* The outline of a histogram: up, along and down for every bin. */
+static void draw_steps(FigureCanvas *c, const Layout *l, size_t s)
+{
+    const FigureSeries *v = &l->plot->series[s];
+    double zero = py(l, l->y.scale == FIGURE_SCALE_LOG ? l->y.min : 0), *xy = l->scratch;
+    size_t n = 0;
+    for (size_t i = 0; i < v->n; i++) {
+        double middle = px(l, x_of(v, i));
+        double before = i ? px(l, x_of(v, i - 1)) : v->n > 1 ? 2 * middle - px(l, x_of(v, 1)) : middle - 4;
+        double behind = i + 1 < v->n ? px(l, x_of(v, i + 1)) : 2 * middle - before;
+        double height = shown(l, v->y[i]) ? py(l, v->y[i]) : zero;
+        const double corners[] = {(before + middle) / 2, height, (middle + behind) / 2, height};
+        if (i == 0) {
+            xy[0] = corners[0];
+            xy[1] = zero;
+            n = 1;
+        }
+        memcpy(xy + 2 * n, corners, sizeof corners);
+        n += 2;
+    }
+    if (n == 0)
+        return;
+    xy[2 * n] = xy[2 * n - 2];
+    xy[2 * n + 1] = zero;
+    figure_fill(c, xy, n + 1, colour_of(s, 0.18), NULL);
+    FigurePen pen = pen_of(s, 0.8);
+    figure_line(c, xy, n + 1, &pen);
+}
+
 /* The sample at the left of a legend entry. */
 static void draw_key(FigureCanvas *c, const Layout *l, size_t s, double x, double y)
 {
     if (l->plot->style == FIGURE_BARS) {
         figure_rect(c, x + 3, y - 2.6, 9, 5.2, colour_of(s, 1));
+        return;
+    }
+    if (l->plot->style == FIGURE_STEPS) {
+        const double box[] = {x + 2, y + 3, x + 2, y - 3, x + 13, y - 3, x + 13, y + 3};
+        FigurePen pen = pen_of(s, 0.8);
+        figure_fill(c, box, 4, colour_of(s, 0.18), NULL);
+        figure_line(c, box, 4, &pen);
         return;
     }
     if (l->plot->style == FIGURE_LINES) {
@@ -257,6 +294,11 @@ static void draw_inside(FigureCanvas *c, const Layout *l)
         const double line[] = {a->x, py(l, 0), a->x + a->w, py(l, 0)};
         figure_line(c, line, 2, &figure_thin_pen);
     }
+    for (size_t i = 0; i < l->plot->n_rules; i++) {
+        const double line[] = {a->x, py(l, l->plot->rules[i]), a->x + a->w, py(l, l->plot->rules[i])};
+        const FigurePen pen = {.colour = {0.5, 0.5, 0.5, 1}, .width = 0.5, .dash = {2, 2}};
+        figure_line(c, line, 2, &pen);
+    }
     figure_note(c, l->plot->note, FIGURE_EDGE, l->height, l->width - 2 * FIGURE_EDGE);
     for (size_t s = 0; s < l->plot->n_series && l->plot->style == FIGURE_LINES; s++)
         draw_band(c, l, s);
@@ -265,6 +307,8 @@ static void draw_inside(FigureCanvas *c, const Layout *l)
             draw_line(c, l, s);
         else if (l->plot->style == FIGURE_BARS)
             draw_bars(c, l, s);
+        else if (l->plot->style == FIGURE_STEPS)
+            draw_steps(c, l, s);
         else
             draw_points(c, l, s);
     }
@@ -293,7 +337,21 @@ static void collect(const FigurePlot *p, double *x, double *y, size_t *n_y)
             }
         }
     }
+    for (size_t i = 0; i < p->n_rules; i++)
+        y[ny++] = p->rules[i];
     *n_y = ny;
+}
+
+/* Doubles for n points in all and r rules: x [n], y with bands and rules [3n + r], polygons [4n + 8]. */
+static size_t scratch_at(size_t n, size_t r)
+{
+    return 4 * n + r;
+}
+
+static double *take_memory(size_t n, size_t r)
+{
+    size_t count = 0;
+    return checked_mul(n, 8, &count) && checked_add(count, r + 8, &count) ? calloc(count, sizeof(double)) : NULL;
 }
 
 static void lay_out(Layout *l, double *x, size_t n_x, double *y, size_t n_y)
@@ -305,7 +363,7 @@ static void lay_out(Layout *l, double *x, size_t n_x, double *y, size_t n_y)
     double inner = l->width - 2 * FIGURE_EDGE, axis_text = 0, names_height = FIGURE_TICK_TEXT, longest = 0;
     l->title_height = p->title ? figure_title(NULL, p->title, 0, 0, inner) + 2 : 0;
     int max_y_ticks = (int)(l->height / 22), max_x_ticks;
-    figure_range(&l->y, p->y.scale, p->y.integers, p->zero_line || p->style == FIGURE_BARS, y, n_y,
+    figure_range(&l->y, p->y.scale, p->y.integers, p->zero_line || p->style == FIGURE_BARS || p->style == FIGURE_STEPS, y, n_y,
                  max_y_ticks > 3 ? max_y_ticks : 3);
     for (size_t i = 0; i < l->y.n_ticks; i++)
         axis_text = fmax(axis_text, figure_text_width(l->y.ticks[i].text, FIGURE_TICK_TEXT, false));
@@ -334,18 +392,16 @@ static void lay_out(Layout *l, double *x, size_t n_x, double *y, size_t n_y)
 
 int figure_write_plot(const FigurePlot *plot, const char *stem, Error *e)
 {
-    size_t n = 0, bytes = 0;
+    size_t n = 0;
     for (size_t s = 0; s < plot->n_series; s++)
         if (!checked_add(n, plot->series[s].n, &n))
             return error_set(e, STATUS_FAILED, "%s: too many points", stem);
     if (n == 0)
         return error_set(e, STATUS_FAILED, "%s: a figure without points", stem);
-    if (!checked_mul(n, 9 * sizeof(double), &bytes))
-        return error_set(e, STATUS_FAILED, "%s: too many points", stem);
-    double *memory = malloc(bytes); /* x [n], y with bands [3n], polygons [4n and one spare] */
+    double *memory = take_memory(n, plot->n_rules);
     if (!memory)
         return error_set(e, STATUS_FAILED, "%s: no memory for %zu points", stem, n);
-    Layout l = {.plot = plot, .scratch = memory + 4 * n};
+    Layout l = {.plot = plot, .scratch = memory + scratch_at(n, plot->n_rules)};
     size_t n_y = 0;
     collect(plot, memory, memory + n, &n_y);
     lay_out(&l, memory, n, memory + n, n_y);
@@ -393,7 +449,8 @@ static void lay_grid(Grid *g, double *x, size_t n_x, double *y, size_t n_y, doub
     double axis_text = 0, heading = FIGURE_TEXT + 6, below = FIGURE_TICK_LENGTH + FIGURE_TICK_TEXT + 2;
     FigureRange x_range, y_range;
     g->title_height = g->p->title ? figure_title(NULL, g->p->title, 0, 0, g->width - 2 * FIGURE_EDGE) + 2 : 0;
-    figure_range(&y_range, first->y.scale, first->y.integers, first->zero_line, y, n_y, (int)fmax(panel_height / 14, 3));
+    figure_range(&y_range, first->y.scale, first->y.integers, first->zero_line || first->style == FIGURE_STEPS, y, n_y,
+                 (int)fmax(panel_height / 14, 3));
     for (size_t i = 0; i < y_range.n_ticks; i++)
         axis_text = fmax(axis_text, figure_text_width(y_range.ticks[i].text, FIGURE_TICK_TEXT, false));
     g->legend_x = FIGURE_EDGE + (first->y.label ? FIGURE_TEXT + 3 : 0) + axis_text + FIGURE_TICK_LENGTH + 2;
@@ -417,15 +474,17 @@ static void lay_grid(Grid *g, double *x, size_t n_x, double *y, size_t n_y, doub
 
 int figure_write_panels(const FigurePanels *p, const char *stem, Error *e)
 {
-    size_t n = 0, n_y = 0, at = 0;
+    size_t n = 0, n_rules = 0, n_y = 0, at = 0;
     double height;
-    for (size_t i = 0; i < p->n_plots; i++)
+    for (size_t i = 0; i < p->n_plots; i++) {
         for (size_t s = 0; s < p->plots[i].n_series; s++)
             n += p->plots[i].series[s].n; /* arrays in memory: no overflow */
+        n_rules += p->plots[i].n_rules;
+    }
     if (n == 0)
         return error_set(e, STATUS_FAILED, "%s: a figure without points", stem);
     Grid g = {.p = p, .n_cols = p->n_cols ? p->n_cols : 4};
-    double *memory = calloc(n, 9 * sizeof *memory);
+    double *memory = take_memory(n, n_rules);
     g.layouts = calloc(p->n_plots, sizeof *g.layouts);
     int status = memory && g.layouts ? STATUS_OK : error_set(e, STATUS_FAILED, "%s: no memory for %zu points", stem, n);
     if (status)
@@ -435,7 +494,7 @@ int figure_write_panels(const FigurePanels *p, const char *stem, Error *e)
     figure_size(p->width_mm, 0, &g.width, &height);
     for (size_t i = 0; i < p->n_plots; i++) {
         size_t more = 0;
-        g.layouts[i] = (Layout){.plot = &p->plots[i], .scratch = memory + 4 * n};
+        g.layouts[i] = (Layout){.plot = &p->plots[i], .scratch = memory + scratch_at(n, n_rules)};
         collect(&p->plots[i], memory + at, memory + n + n_y, &more);
         for (size_t s = 0; s < p->plots[i].n_series; s++)
             at += p->plots[i].series[s].n;

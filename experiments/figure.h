@@ -39,6 +39,7 @@ typedef enum FigureStyle {
     FIGURE_LINES,  /* lines with markers; lo, hi as a band */
     FIGURE_BARS,   /* grouped bars from 0; lo, hi as whiskers; x is a category or number spaced 1 */
     FIGURE_POINTS, /* scatter; lo, hi as whiskers */
+    FIGURE_STEPS,  /* histograms: outlines of bars from 0 that touch, filled lightly; x are the middles of bins */
 } FigureStyle;
 
 typedef struct FigurePlot {
@@ -47,7 +48,9 @@ typedef struct FigurePlot {
     FigureAxis x, y;
     const FigureSeries *series;
     size_t n_series;
-    bool zero_line;             /* a thin line at y = 0, which is then inside the axis */
+    bool zero_line;      /* a thin line at y = 0, which is then inside the axis */
+    const double *rules; /* further such lines, dashed: values that matter */
+    size_t n_rules;
     const char *note;           /* small print under the plot, wrapped; NULL: none */
     double width_mm, height_mm; /* 0: FIGURE_NARROW_MM; 0: 0.72 of the width up to
                                     84 mm, 0.45 above, and what title, legend and note need */
@@ -67,6 +70,23 @@ typedef struct FigureHeatmap {
     double width_mm, height_mm;
 } FigureHeatmap;
 
+/* Very many points, coloured by a third value: layers, say. Points that would cover each other are thinned: of those in one square
+ * of FIGURE_CLOUD_PT points (1/72 inch) one is drawn, picked by a hash of its index, so that no layer is preferred; *n_drawn (may be
+ * NULL) tells how many. */
+#define FIGURE_CLOUD_PT 0.9
+typedef struct FigureCloud {
+    const char *title;
+    FigureAxis x, y;
+    const double *xs, *ys, *values; /* [n]; points that are not finite, or not positive on a LOG axis, are left out */
+    size_t n;
+    const char *value_label;
+    bool value_integers;
+    double diagonal; /* a dashed line y = diagonal * x; 0: none */
+    const char *note;
+    double width_mm, height_mm;
+    size_t *n_drawn;
+} FigureCloud;
+
 /* Small plots of one kind side by side, row after row, with one legend (the first plot's labels) and the same axes: labels and scales
  * are the first plot's; titles stand above the panels. Not for categories. */
 typedef struct FigurePanels {
@@ -79,6 +99,7 @@ typedef struct FigurePanels {
 
 int figure_write_plot(const FigurePlot *plot, const char *stem, Error *e);
 int figure_write_panels(const FigurePanels *panels, const char *stem, Error *e);
+int figure_write_cloud(const FigureCloud *cloud, const char *stem, Error *e);
 int figure_write_heatmap(const FigureHeatmap *map, const char *stem, Error *e);
 
 #endif

@@ -1,5 +1,4 @@
-/* figure_heatmap.c: values of a matrix as colours, with a colour bar. Low to high: a dark-to-light ramp whose lightness rises
- * evenly (anchors after viridis); diverging: blue - light grey - orange, told apart by the colour-blind. */
+/* figure_heatmap.c: values of a matrix as colours, with a colour bar (figure_layout.h). */
 #include "experiments/figure.h"
 
 #include <math.h>
@@ -9,14 +8,6 @@
 
 #include "engine/base/checked.h"
 #include "experiments/figure_layout.h"
-
-static const double sequential[][3] = {{0.267, 0.005, 0.329}, {0.283, 0.141, 0.458}, {0.254, 0.265, 0.530},
-                                       {0.207, 0.372, 0.553}, {0.164, 0.471, 0.558}, {0.128, 0.567, 0.551},
-                                       {0.135, 0.659, 0.518}, {0.267, 0.749, 0.441}, {0.478, 0.821, 0.318},
-                                       {0.741, 0.873, 0.150}, {0.993, 0.906, 0.144}};
-static const double diverging[][3] = {{0.07, 0.21, 0.42}, {0.18, 0.40, 0.66}, {0.45, 0.66, 0.84},
-                                      {0.75, 0.85, 0.93}, {0.96, 0.96, 0.96}, {0.98, 0.84, 0.67},
-                                      {0.93, 0.62, 0.32}, {0.77, 0.39, 0.09}, {0.47, 0.22, 0.03}};
 
 enum { MAX_CELLS = 65536 };
 
@@ -29,20 +20,9 @@ typedef struct Layout {
     bool turned;
 } Layout;
 
-static FigureColour ramp(const double (*anchors)[3], size_t n, double p)
-{
-    double at = fmin(fmax(p, 0), 1) * (double)(n - 1);
-    size_t i = (size_t)at < n - 1 ? (size_t)at : n - 2;
-    double f = at - (double)i;
-    return (FigureColour){anchors[i][0] + f * (anchors[i + 1][0] - anchors[i][0]),
-                          anchors[i][1] + f * (anchors[i + 1][1] - anchors[i][1]),
-                          anchors[i][2] + f * (anchors[i + 1][2] - anchors[i][2]), 1};
-}
-
 static FigureColour colour_at(const Layout *l, double p)
 {
-    return l->map->diverging ? ramp(diverging, sizeof diverging / sizeof *diverging, p)
-                             : ramp(sequential, sizeof sequential / sizeof *sequential, p);
+    return figure_ramp(l->map->diverging, p);
 }
 
 /* What the eye takes for brightness. */
@@ -149,32 +129,6 @@ static void draw_names(FigureCanvas *c, const Layout *l)
     }
 }
 
-static void draw_frame(FigureCanvas *c, const FigureBox *b)
-{
-    const double frame[] = {b->x, b->y, b->x + b->w, b->y, b->x + b->w, b->y + b->h, b->x, b->y + b->h, b->x, b->y};
-    figure_line(c, frame, 5, &figure_axis_pen);
-}
-
-static void draw_bar(FigureCanvas *c, const Layout *l)
-{
-    enum { STEPS = 100 };
-    const FigureBox *b = &l->bar;
-    for (int i = 0; i < STEPS; i++) {
-        double p = (double)i / STEPS, top = b->y + b->h * (1 - p - 1.0 / STEPS);
-        figure_rect(c, b->x, top, b->w, b->h / STEPS + (i > 0 ? 0.15 : 0), colour_at(l, (p + 0.5 / STEPS)));
-    }
-    draw_frame(c, b);
-    for (size_t i = 0; i < l->range.n_ticks; i++) {
-        double y = b->y + b->h * (1 - figure_position(&l->range, l->range.ticks[i].value));
-        const double tick[] = {b->x + b->w, y, b->x + b->w + FIGURE_TICK_LENGTH, y};
-        figure_line(c, tick, 2, &figure_axis_pen);
-        figure_text(c, b->x + b->w + FIGURE_TICK_LENGTH + 1.5, y + FIGURE_TICK_TEXT * 0.36, l->range.ticks[i].text,
-                    FIGURE_TICK_TEXT, FIGURE_START, 0, false);
-    }
-    if (l->map->value_label)
-        figure_upright(c, l->width - FIGURE_EDGE - 1.5, b->y + b->h / 2, l->map->value_label, l->height);
-}
-
 static void draw_map(FigureCanvas *c, const void *what)
 {
     const Layout *l = what;
@@ -187,9 +141,9 @@ static void draw_map(FigureCanvas *c, const void *what)
     bool numbers = m->show_values && values_fit(l);
     for (size_t i = 0; numbers && i < m->n_rows * m->n_cols; i++)
         draw_value(c, l, i / m->n_cols, i % m->n_cols);
-    draw_frame(c, &l->area);
+    figure_frame(c, &l->area);
     draw_names(c, l);
-    draw_bar(c, l);
+    figure_colour_bar(c, &l->bar, &l->range, m->diverging, m->value_label, l->width, l->height);
     if (m->x_label)
         figure_text(c, l->area.x + l->area.w / 2, l->height - FIGURE_EDGE - 1.5, m->x_label, FIGURE_TEXT, FIGURE_MIDDLE, 0,
                     false);
@@ -218,7 +172,7 @@ static void set_range(Layout *l, double *values)
 static void lay_out(Layout *l)
 {
     const FigureHeatmap *m = l->map;
-    double bar_text = 0, row_text = 0, col_text = 0;
+    double row_text = 0, col_text = 0;
     figure_size(m->width_mm, m->height_mm, &l->width, &l->height);
     l->title_height = m->title ? figure_title(NULL, m->title, 0, 0, l->width - 2 * FIGURE_EDGE) + 2 : 0;
     l->note_height = m->note ? figure_note(NULL, m->note, 0, 0, l->width - 2 * FIGURE_EDGE) + FIGURE_EDGE : 0;
@@ -226,12 +180,10 @@ static void lay_out(Layout *l)
         l->height += l->title_height;
     else
         l->height -= l->note_height;
-    for (size_t i = 0; i < l->range.n_ticks; i++)
-        bar_text = fmax(bar_text, figure_text_width(l->range.ticks[i].text, FIGURE_TICK_TEXT, false));
     figure_names_every(m->row_names, m->n_rows, 0, false, &row_text);
     l->area.x = FIGURE_EDGE + (m->y_label ? FIGURE_TEXT + 3 : 0) + row_text + FIGURE_TICK_LENGTH + 2;
     l->bar.w = 7;
-    l->bar.x = l->width - FIGURE_EDGE - (m->value_label ? FIGURE_TEXT + 4 : 0) - bar_text - FIGURE_TICK_LENGTH - 2 - l->bar.w;
+    l->bar.x = l->width - figure_colour_bar_width(&l->range, m->value_label) - l->bar.w;
     l->area.w = l->bar.x - 6 - l->area.x;
     l->col_every = figure_names_every(m->col_names, m->n_cols, l->area.w / (double)m->n_cols, !m->col_names, &col_text);
     l->turned = l->col_every == 0;

@@ -131,3 +131,63 @@ size_t figure_names_every(const char *const *names, size_t n, double step, bool 
             return steps[k % 3] * ten;
     }
 }
+
+/* ---- colours of values ---- */
+
+static const double sequential[][3] = {{0.267, 0.005, 0.329}, {0.283, 0.141, 0.458}, {0.254, 0.265, 0.530},
+                                       {0.207, 0.372, 0.553}, {0.164, 0.471, 0.558}, {0.128, 0.567, 0.551},
+                                       {0.135, 0.659, 0.518}, {0.267, 0.749, 0.441}, {0.478, 0.821, 0.318},
+                                       {0.741, 0.873, 0.150}, {0.993, 0.906, 0.144}};
+static const double diverging[][3] = {{0.07, 0.21, 0.42}, {0.18, 0.40, 0.66}, {0.45, 0.66, 0.84},
+                                      {0.75, 0.85, 0.93}, {0.96, 0.96, 0.96}, {0.98, 0.84, 0.67},
+                                      {0.93, 0.62, 0.32}, {0.77, 0.39, 0.09}, {0.47, 0.22, 0.03}};
+
+static FigureColour between(const double (*anchors)[3], size_t n, double p)
+{
+    double at = fmin(fmax(p, 0), 1) * (double)(n - 1);
+    size_t i = (size_t)at < n - 1 ? (size_t)at : n - 2;
+    double f = at - (double)i;
+    return (FigureColour){anchors[i][0] + f * (anchors[i + 1][0] - anchors[i][0]),
+                          anchors[i][1] + f * (anchors[i + 1][1] - anchors[i][1]),
+                          anchors[i][2] + f * (anchors[i + 1][2] - anchors[i][2]), 1};
+}
+
+FigureColour figure_ramp(bool is_diverging, double p)
+{
+    return is_diverging ? between(diverging, sizeof diverging / sizeof *diverging, p)
+                        : between(sequential, sizeof sequential / sizeof *sequential, p);
+}
+
+void figure_frame(FigureCanvas *c, const FigureBox *b)
+{
+    const double frame[] = {b->x, b->y, b->x + b->w, b->y, b->x + b->w, b->y + b->h, b->x, b->y + b->h, b->x, b->y};
+    figure_line(c, frame, 5, &figure_axis_pen);
+}
+
+double figure_colour_bar_width(const FigureRange *range, const char *label)
+{
+    double text = 0;
+    for (size_t i = 0; i < range->n_ticks; i++)
+        text = fmax(text, figure_text_width(range->ticks[i].text, FIGURE_TICK_TEXT, false));
+    return FIGURE_EDGE + (label ? FIGURE_TEXT + 4 : 0) + text + FIGURE_TICK_LENGTH + 2;
+}
+
+void figure_colour_bar(FigureCanvas *c, const FigureBox *b, const FigureRange *range, bool is_diverging, const char *label,
+                       double page_width, double page_height)
+{
+    enum { STEPS = 100 };
+    for (int i = 0; i < STEPS; i++) {
+        double p = (double)i / STEPS, top = b->y + b->h * (1 - p - 1.0 / STEPS);
+        figure_rect(c, b->x, top, b->w, b->h / STEPS + (i > 0 ? 0.15 : 0), figure_ramp(is_diverging, p + 0.5 / STEPS));
+    }
+    figure_frame(c, b);
+    for (size_t i = 0; i < range->n_ticks; i++) {
+        double y = b->y + b->h * (1 - figure_position(range, range->ticks[i].value));
+        const double tick[] = {b->x + b->w, y, b->x + b->w + FIGURE_TICK_LENGTH, y};
+        figure_line(c, tick, 2, &figure_axis_pen);
+        figure_text(c, b->x + b->w + FIGURE_TICK_LENGTH + 1.5, y + FIGURE_TICK_TEXT * 0.36, range->ticks[i].text,
+                    FIGURE_TICK_TEXT, FIGURE_START, 0, false);
+    }
+    if (label)
+        figure_upright(c, page_width - FIGURE_EDGE - 1.5, b->y + b->h / 2, label, page_height);
+}

@@ -1,4 +1,4 @@
-/* figure_layout.h: what plots and heat maps share: sizes, colours, titles and frames. */
+/* figure_layout.h: what plots, clouds and heat maps share: sizes, colours, titles and frames. */
 #ifndef STRATA_EXPERIMENTS_FIGURE_LAYOUT_H
 #define STRATA_EXPERIMENTS_FIGURE_LAYOUT_H
 
@@ -31,5 +31,14 @@ void figure_upright(FigureCanvas *c, double x, double y, const char *text, doubl
 /* Labels of n categories, centre of i at x0 + (i + 0.5) * step: every how many are shown when level (0: they must turn), and the
  * height they take turned by 90 degrees. */
 size_t figure_names_every(const char *const *names, size_t n, double step, bool numbers_may_thin, double *longest);
+
+/* Values as colours, p from 0 to 1. Low to high: a dark-to-light ramp whose lightness rises evenly (anchors after viridis);
+ * diverging: blue - light grey - orange, told apart by the colour-blind. */
+FigureColour figure_ramp(bool is_diverging, double p);
+void figure_frame(FigureCanvas *c, const FigureBox *b);
+/* The bar that tells what the colours mean, and the room that it needs at its right. */
+void figure_colour_bar(FigureCanvas *c, const FigureBox *b, const FigureRange *range, bool is_diverging, const char *label,
+                       double page_width, double page_height);
+double figure_colour_bar_width(const FigureRange *range, const char *label);
 
 #endif

@@ -158,6 +158,95 @@ static void test_heatmaps(void)
     CHECK(figure_write_heatmap(&h, stem, &e) == STATUS_FAILED);
 }
 
+static size_t count_in(const char *text, const char *what)
+{
+    size_t n = 0;
+    for (const char *t = text; (t = strstr(t, what)); t++)
+        n++;
+    return n;
+}
+
+/* 60,000 points: one circle a drawn point, all inside the axes, no file beyond 1 MB; far fewer where they cover each other. */
+static void test_clouds(void)
+{
+    enum { N = 60000 };
+    static double x[N], y[N], v[N];
+    size_t n_drawn = 0, n_few = 0;
+    for (size_t i = 0; i < N; i++) {
+        x[i] = 0.001 * (double)(1 + (i * 7919) % N);
+        y[i] = x[i] * (1 + 0.5 * sin((double)i));
+        v[i] = (double)(i % 30);
+    }
+    FigureCloud c = {.title = "Cloud",
+                     .x = {.label = "mean", .scale = FIGURE_SCALE_LOG},
+                     .y = {.label = "spread", .scale = FIGURE_SCALE_LOG},
+                     .xs = x,
+                     .ys = y,
+                     .values = v,
+                     .n = N,
+                     .value_label = "layer",
+                     .value_integers = true,
+                     .diagonal = 1,
+                     .note = "Small print",
+                     .n_drawn = &n_drawn};
+    char stem[256], again[256];
+    StrBuf b = {0};
+    Error e = {0};
+    stem_path(stem, "cloud");
+    stem_path(again, "cloud_again");
+    CHECK_MSG(figure_write_cloud(&c, stem, &e) == 0, "%s", e.text);
+    check_files(stem, "Small print");
+    read_back(stem, "svg", &b);
+    CHECK_MSG(b.len < 1000000 && n_drawn > 1000 && count_in(b.data, "<circle") == n_drawn, "%zu bytes, %zu circles, %zu drawn",
+              b.len, count_in(b.data, "<circle"), n_drawn);
+    read_back(stem, "pdf", &b);
+    CHECK_MSG(b.len < 1000000, "%zu bytes of PDF", b.len);
+    CHECK(figure_write_cloud(&c, again, &e) == 0);
+    same_files(stem, again);
+    c.n = 50; /* far apart: none is lost but those that cannot be on a log axis */
+    x[3] = 0;
+    y[7] = NAN;
+    c.n_drawn = &n_few;
+    CHECK_MSG(figure_write_cloud(&c, stem, &e) == 0, "%s", e.text);
+    CHECK_MSG(n_few >= 45 && n_few <= 48, "%zu of 48", n_few);
+    c.n = 0;
+    CHECK(figure_write_cloud(&c, stem, &e) == STATUS_FAILED);
+    strbuf_free(&b);
+}
+
+/* Histograms and rules: one outline and one filling a series and panel, one dashed line a rule. */
+static void test_histograms(void)
+{
+    double middle[5] = {0.5, 1.5, 2.5, 3.5, 4.5}, a[5] = {0, 3, 9, 2, 0}, k[5] = {1, 4, NAN, 4, 1};
+    const double rules[2] = {6, 12};
+    FigureSeries s[2] = {{.label = "pairs", .x = middle, .y = a, .n = 5}, {.label = "control", .x = middle, .y = k, .n = 5}};
+    FigurePlot plots[3];
+    for (size_t i = 0; i < 3; i++)
+        plots[i] = (FigurePlot){.title = "layer",
+                                .style = FIGURE_STEPS,
+                                .x = {.label = "difference"},
+                                .y = {.label = "coordinates"},
+                                .series = s,
+                                .n_series = 2,
+                                .rules = rules,
+                                .n_rules = i ? 0 : 2};
+    FigurePanels panels = {.title = "Histograms", .plots = plots, .n_plots = 3, .n_cols = 3, .width_mm = FIGURE_WIDE_MM};
+    char stem[256];
+    StrBuf b = {0};
+    Error e = {0};
+    stem_path(stem, "histograms");
+    CHECK_MSG(figure_write_panels(&panels, stem, &e) == 0, "%s", e.text);
+    check_files(stem, "coordinates");
+    read_back(stem, "svg", &b);
+    CHECK_MSG(count_in(b.data, "<polygon") == 2 * 3 + 2 && count_in(b.data, "stroke-dasharray=\"2 2\"") == 2, "%zu fillings",
+              count_in(b.data, "<polygon"));
+    CHECK(strstr(b.data, ">10</text>")); /* the rule at 12 is inside the axis */
+    stem_path(stem, "histogram");
+    CHECK_MSG(figure_write_plot(&plots[0], stem, &e) == 0, "%s", e.text);
+    check_files(stem, "pairs");
+    strbuf_free(&b);
+}
+
 static void expect_ticks(FigureScale scale, double a, double b, int most, const char *expected)
 {
     double values[2] = {a, b};
@@ -267,6 +356,8 @@ int main(void)
         return 1;
     RUN(test_plots);
     RUN(test_heatmaps);
+    RUN(test_clouds);
+    RUN(test_histograms);
     RUN(test_sweep_figure);
     RUN(test_ticks);
     RUN(test_tables);
