@@ -5,8 +5,9 @@ import { t, currentLanguage, setLanguage } from './i18n.js';
 import { viewNames } from './state.js';
 import { complaint } from './card.js';
 import { mountLab } from './views/lab.js';
+import { mountInside } from './views/inside.js';
 
-const views = { lab: mountLab };
+const views = { lab: mountLab, inside: mountInside };
 const needsModel = new Set(['lab', 'inside', 'tours']);
 
 export function createShell({ app, api, info, state }) {

@@ -30,6 +30,9 @@ export function number(v, digits = 3) {
     return text.replace('-', '−');
 }
 
+/* For an axis: no zeros behind the last figure. */
+export const tickText = v => number(v).replace(/(\.\d*?)0+$/, '$1').replace(/\.$/, '');
+
 /* n decimals always; signed where asked. */
 export function fixed(v, n = 2, signed = false) {
     if (v === null || v === undefined || !Number.isFinite(v)) return '–';

@@ -1,12 +1,12 @@
 /* frame.js: the plot area with axes that line charts, columns and scatters share. */
 import { s } from '../dom.js';
-import { linear, ticks, number } from './axis.js';
+import { linear, ticks, tickText } from './axis.js';
 import { fontSize, ink, soft, line, sans } from './theme.js';
 
 /* x, y: { lo, hi, label, ticks: [value, text][] or absent }. Returns { svg, plot, x, y, w, h, left, top }: draw into plot. */
 export function frame({ width, height, x, y, title, left: leftAsked }) {
     const size = fontSize();
-    const yTicks = y.ticks || ticks(y.lo, y.hi, Math.max(2, Math.floor(height / (size * 4)))).map(v => [v, number(v)]);
+    const yTicks = y.ticks || ticks(y.lo, y.hi, Math.max(2, Math.floor(height / (size * 4)))).map(v => [v, tickText(v)]);
     const widest = Math.max(...yTicks.map(([, text]) => text.length), 1);
     const left = leftAsked || Math.ceil(widest * size * 0.58 + size * (y.label ? 2.4 : 1));
     const right = size, top = size * (title ? 2.2 : 0.8), bottom = size * (x.label ? 3.4 : 2);
@@ -22,7 +22,7 @@ export function frame({ width, height, x, y, title, left: leftAsked }) {
         svg.append(s('line', { x1: left, x2: left + w, y1: py, y2: py, stroke: line, 'stroke-width': v === 0 ? 1.6 : 0.8 }));
         svg.append(s('text', { x: left - size * 0.5, y: py + size * 0.35, 'text-anchor': 'end', fill: soft }, text));
     }
-    let xTicks = x.ticks || ticks(x.lo, x.hi, Math.max(2, Math.floor(w / (size * 5)))).map(v => [v, number(v)]);
+    let xTicks = x.ticks || ticks(x.lo, x.hi, Math.max(2, Math.floor(w / (size * 5)))).map(v => [v, tickText(v)]);
     // Labels that would touch are left out, evenly.
     const need = Math.max(...xTicks.map(([, text]) => text.length), 1) * size * 0.62 + size * 0.5;
     const room = xTicks.length > 1 ? Math.abs(sx(xTicks[1][0]) - sx(xTicks[0][0])) : w;
