@@ -22,24 +22,35 @@ static const Family *const families[] = {
     &family_gpt_neox,  &family_gptj,      &family_gpt_neo,   &family_gpt_bigcode, &family_opt,
     &family_bloom,     &family_mpt,       &family_falcon,
 };
-static const Family *const gguf_families[] = {&family_gguf_llama};
 
-enum { N_FAMILIES = sizeof families / sizeof *families, N_GGUF_FAMILIES = sizeof gguf_families / sizeof *gguf_families };
+enum { N_FAMILIES = sizeof families / sizeof *families };
 enum { MAX_TENSOR_NAME = 256, MAX_COUNTED = 1000 };
+
+static const Family *family_at(bool gguf, size_t i)
+{
+    return gguf ? &family_gguf[i] : families[i];
+}
+
+static size_t family_count(bool gguf)
+{
+    return gguf ? family_gguf_count : N_FAMILIES;
+}
 
 static const Family *find_family(bool gguf, const char *name)
 {
-    const Family *const *list = gguf ? gguf_families : families;
-    for (size_t i = 0, n = gguf ? N_GGUF_FAMILIES : N_FAMILIES; i < n; i++)
-        if (strcmp(list[i]->name, name) == 0)
-            return list[i];
+    for (size_t i = 0; i < family_count(gguf); i++)
+        if (strcmp(family_at(gguf, i)->name, name) == 0)
+            return family_at(gguf, i);
     return NULL;
 }
 
 static int unknown_family(bool gguf, const char *path, const char *key, const char *name, Error *e)
 {
-    const Family *const *list = gguf ? gguf_families : families;
-    return family_unknown(list, gguf ? N_GGUF_FAMILIES : N_FAMILIES, path, key, name, e);
+    const char *names[128];
+    size_t n = 0;
+    for (; n < family_count(gguf) && n < sizeof names / sizeof *names; n++)
+        names[n] = family_at(gguf, n)->name;
+    return family_unknown(names, n, path, key, name, e);
 }
 
 bool family_fill_layers(ModelTraits *t, LayerTraits layer)
@@ -268,6 +279,10 @@ static size_t side_length(const ModelTraits *t, Side side)
         return traits_embed_width(t);
     case SIDE_ONE:
         return 1;
+    case SIDE_Q_NORM:
+        return t->qk_norm == QK_NORM_FULL ? q : (size_t)t->head_dim;
+    case SIDE_K_NORM:
+        return t->qk_norm == QK_NORM_FULL ? kv : (size_t)t->head_dim;
     case SIDE_V:
         return t->vocab;
     case SIDE_E:
@@ -342,6 +357,20 @@ static bool applies(const ModelTraits *t, const TensorRule *rule, int layer)
         return t->d_embed > 0;
     case WHEN_LEARNED:
         return t->learned_positions;
+    case WHEN_EMBED_NORM:
+        return t->embed_norm;
+    case WHEN_NORM_BEFORE:
+        return t->norm_weight && t->norm_place != NORM_POST;
+    case WHEN_NORM_BEFORE_BIAS:
+        return t->norm_bias && t->norm_place != NORM_POST;
+    case WHEN_TWO_NORMS_BEFORE:
+        return t->norm_weight && t->norm_place != NORM_POST && !t->one_norm;
+    case WHEN_NORM_BEHIND:
+        return t->norm_place == NORM_POST || t->norm_place == NORM_BOTH;
+    case WHEN_GATED:
+        return t->layers[layer].mlp == MLP_GATED;
+    case WHEN_GATED_BIAS:
+        return t->layers[layer].mlp == MLP_GATED && t->mlp_bias;
     case WHEN_ALWAYS:
         break;
     }
@@ -352,11 +381,11 @@ static bool applies(const ModelTraits *t, const TensorRule *rule, int layer)
 static bool check_tensor(Binder *b, const TensorRule *rule, const Tensor *t)
 {
     size_t expected[3];
-    int n = n_sides(rule);
-    bool fits = t->n_dims == n;
+    int n = n_sides(rule), dropped = n - t->n_dims == 1 && rule->sides[0] == SIDE_ONE; /* a vector may lack its one row */
+    bool fits = t->n_dims + dropped == n;
     for (int i = 0; i < n; i++) {
         expected[i] = side_length(b->traits, rule->sides[i]);
-        fits = fits && t->shape[i] == expected[i];
+        fits = fits && (i < dropped || t->shape[i - dropped] == expected[i]);
     }
     bool plain = dtype_block_elems(t->dtype) == 1;
     /* a block format is never transposed, and its rows are whole blocks */

@@ -28,6 +28,8 @@ typedef enum Side {
     SIDE_P, /* max_positions + position_offset */
     SIDE_W, /* width of the embedding: D, unless projections lie between */
     SIDE_ONE,
+    SIDE_Q_NORM, /* Dh, or H*Dh where all heads are normalised as one row */
+    SIDE_K_NORM, /* Dh, or K*Dh */
 } Side;
 
 /* How a tensor stores what its role wants. */
@@ -61,6 +63,14 @@ typedef enum RuleWhen {
     WHEN_FINAL_NORM_BIAS,
     WHEN_PROJECTED, /* the embedding has a width of its own */
     WHEN_LEARNED,   /* learned positions */
+    /* of layouts that serve many families */
+    WHEN_EMBED_NORM,
+    WHEN_NORM_BEFORE, /* each half has a norm before it */
+    WHEN_NORM_BEFORE_BIAS,
+    WHEN_TWO_NORMS_BEFORE, /* ... and the MLP's is its own */
+    WHEN_NORM_BEHIND,      /* each half has a norm behind it */
+    WHEN_GATED,            /* a layer without experts whose MLP is gated */
+    WHEN_GATED_BIAS,
 } RuleWhen;
 
 /* One tensor, or one per layer ({l} in its name), one per layer and expert ({x}), or one per layer and head ({h}). A leading '~'
@@ -135,7 +145,7 @@ typedef struct Family {
     int (*read_gguf)(const Gguf *g, const TensorFile *tensors, const char *path, ModelTraits *t, Error *e); /* or NULL */
 } Family;
 
-extern const Family family_llama, family_mistral, family_mixtral, family_gpt2, family_gguf_llama;
+extern const Family family_llama, family_mistral, family_mixtral, family_gpt2;
 extern const Family family_qwen2, family_qwen3, family_qwen2_moe, family_qwen3_moe;
 extern const Family family_gemma, family_gemma2, family_gemma3;
 extern const Family family_phi, family_phi3;
@@ -146,9 +156,12 @@ extern const Family family_cohere, family_cohere2, family_smollm3, family_exaone
 extern const Family family_seed_oss, family_ministral, family_helium, family_ernie4_5, family_glm, family_glm4;
 extern const Family family_gpt_neox, family_gptj, family_gpt_neo, family_gpt_bigcode, family_opt;
 extern const Family family_bloom, family_mpt, family_falcon;
+/* By general.architecture of a GGUF file. */
+extern const Family family_gguf[];
+extern const size_t family_gguf_count;
 
-/* The error for a name that none of the families has: the nearest of them, and what it lacks where that is known. */
-int family_unknown(const Family *const *families, size_t n, const char *path, const char *key, const char *name, Error *e);
+/* The error for a name that none of the families (names [n]) has: the nearest of them, and what it lacks where that is known. */
+int family_unknown(const char *const *names, size_t n, const char *path, const char *key, const char *name, Error *e);
 
 /* Limits on what a configuration may say, so that products of a few fit size_t with room to spare. */
 enum {
@@ -188,6 +201,9 @@ void family_shape(HfConfig *c, const char *layers_key, const char *width_key, co
 /* The slopes of ALiBi for t->n_heads heads, each multiplied by scale: 2^(-most i/n), i = 1.., n the power of two below, odd
  * powers of the double as many behind them. The error is sticky. */
 void family_alibi(HfConfig *c, double most, double scale, ModelTraits *t);
+
+/* The same without a configuration: false when memory is out. */
+bool family_fill_alibi(ModelTraits *t, double most, double scale);
 
 /* Sets all [L] layers alike; L from t->n_layers. False when memory is out. */
 bool family_fill_layers(ModelTraits *t, LayerTraits layer);

@@ -106,20 +106,21 @@ void family_mixture(HfConfig *c, const char *experts_key, int absent_experts, co
         hf_config_fail(c, top_k_key, "expected at most %d experts, found %d", n_experts, top_k);
 }
 
-void family_alibi(HfConfig *c, double most, double scale, ModelTraits *t)
+bool family_fill_alibi(ModelTraits *t, double most, double scale)
 {
-    if (c->status)
-        return;
     t->alibi_slopes = calloc((size_t)t->n_heads, sizeof *t->alibi_slopes);
-    if (!t->alibi_slopes) {
-        hf_config_fail(c, "n_head", "out of memory for %d slopes", t->n_heads);
-        return;
-    }
     int power = 1;
     while (2 * power <= t->n_heads)
         power *= 2;
-    for (int h = 0; h < t->n_heads; h++) {
+    for (int h = 0; t->alibi_slopes && h < t->n_heads; h++) {
         double turn = h < power ? (double)(h + 1) / power : (double)(2 * (h - power) + 1) / (2.0 * power);
         t->alibi_slopes[h] = (float)(exact_pow(2, -most * turn) * scale);
     }
+    return t->alibi_slopes != NULL;
+}
+
+void family_alibi(HfConfig *c, double most, double scale, ModelTraits *t)
+{
+    if (!c->status && !family_fill_alibi(t, most, scale))
+        hf_config_fail(c, "n_head", "out of memory for %d slopes", t->n_heads);
 }

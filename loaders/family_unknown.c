@@ -64,15 +64,15 @@ static size_t distance(const char *a, const char *b)
     return row[n];
 }
 
-int family_unknown(const Family *const *families, size_t n, const char *path, const char *key, const char *name, Error *e)
+int family_unknown(const char *const *names, size_t n, const char *path, const char *key, const char *name, Error *e)
 {
-    const char *nearest = families[0]->name, *missing = "none of its traits are known";
+    const char *nearest = names[0], *missing = "none of its traits are known";
     size_t least = SIZE_MAX;
     for (size_t i = 0; i < n; i++) {
-        size_t d = distance(families[i]->name, name);
+        size_t d = distance(names[i], name);
         if (d < least) {
             least = d;
-            nearest = families[i]->name;
+            nearest = names[i];
         }
     }
     for (size_t i = 0; i < sizeof outside / sizeof *outside; i++) {
@@ -85,7 +85,7 @@ int family_unknown(const Family *const *families, size_t n, const char *path, co
     char known[640] = "";
     for (size_t i = 0; i < n; i++) {
         size_t len = strlen(known);
-        snprintf(known + len, sizeof known - len, i ? " %s" : "%s", families[i]->name);
+        snprintf(known + len, sizeof known - len, i ? " %s" : "%s", names[i]);
     }
     return error_set(e, STATUS_FAILED, "%s: %s: \"%s\" is not supported; the nearest is %s; missing: %s (supported: %s)", path,
                      key, name, nearest, missing, known);

@@ -1,5 +1,6 @@
 /* test_family_forward.c: every family against transformers: per-token losses of the intact model, every removal and every exchange, and
- * hidden states, on tiny random models (tests/data/families, made by tools/make_family_fixtures.py). Each model goes through the
+ * hidden states, on tiny random models (tests/data/families, made by tools/make_family_fixtures.py; tests/data/gguf, the same as GGUF
+ * files, by tools/make_gguf_fixtures.py). Each model goes through the
  * f64 oracle, through the fast table in the tree and in the naive loop, and through the stable, exact and ref64 tables.
  *
  * With directories as arguments it compares those instead and prints the worst error of each: the other half of
@@ -7,6 +8,7 @@
 #include <dirent.h>
 #include <stdlib.h>
 
+#include "engine/base/file.h"
 #include "tests/dump_case.h"
 
 enum { MAX_CASES = 256 };
@@ -30,13 +32,21 @@ static void list_cases(const char *root)
     qsort(cases, n_cases, sizeof cases[0], by_name);
 }
 
+/* The model of a case: its directory, or the GGUF file in it. */
+static const char *model_of(const char *directory, char path[300])
+{
+    snprintf(path, 300, "%.256s/model.gguf", directory);
+    return file_exists(path) ? path : directory;
+}
+
 /* The worst error of one directory in one arithmetic. */
 static double run_case(const char *directory, const Ops *ops, int threads, bool naive)
 {
     DumpCase c;
     Session s = {0};
     Error e;
-    if (dump_case_open(&c, directory, directory, directory)) {
+    char path[300];
+    if (dump_case_open(&c, directory, model_of(directory, path), directory)) {
         SessionOptions so = {.device = "cpu",
                              .numerics = "fast",
                              .dtype = "f32",
@@ -91,7 +101,8 @@ static void hidden_states(void)
         DumpCase c;
         Session s = {0};
         Error e;
-        if (dump_case_open(&c, cases[m], cases[m], cases[m])) {
+        char path[300];
+        if (dump_case_open(&c, cases[m], model_of(cases[m], path), cases[m])) {
             SessionOptions so = {
                 .device = "cpu", .numerics = "fast", .dtype = "f32", .threads = 2, .memory_bytes = (size_t)1 << 30};
             CHECK(session_open(&c.model, &so, &s, &e) == STATUS_OK);
@@ -118,6 +129,7 @@ int main(int argc, char **argv)
         return test_finish();
     }
     list_cases("tests/data/families");
+    list_cases("tests/data/gguf");
     RUN(losses_in_the_oracle);
     RUN(losses_in_the_tree);
     RUN(losses_in_the_other_tables);
