@@ -82,6 +82,7 @@ $(BUILD)/libstrata.a: $(OBJECTS) $(BUILD)/link.stamp
 
 $(BUILD)/strata: $(call objects,$(TOOLS)) $(BUILD)/libstrata.a $(BUILD)/link.stamp
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(call objects,$(TOOLS)) $(BUILD)/libstrata.a $(LIBS)
+	@echo "$(CUDA_NOTE)"
 
 $(TEST_PROGRAMS): %: %.o $(call objects,$(TEST_SUPPORT)) $(BUILD)/libobjects.a $(BUILD)/link.stamp
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< $(call objects,$(TEST_SUPPORT)) $(BUILD)/libobjects.a $(LIBS)
@@ -89,6 +90,7 @@ $(TEST_PROGRAMS): %: %.o $(call objects,$(TEST_SUPPORT)) $(BUILD)/libobjects.a $
 $(BENCH_PROGRAMS): %: %.o $(call objects,$(BENCH_SUPPORT)) $(BUILD)/libobjects.a $(BUILD)/link.stamp
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< $(call objects,$(BENCH_SUPPORT)) $(BUILD)/libobjects.a $(LIBS)
 
+include kernels/cuda/cuda.mk
 include tests/cuda_emu/emu.mk
 
 TRAIN_TAGGER := $(BUILD)/tools/tagger/train_tagger
@@ -156,6 +158,7 @@ install: all
 	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/lib/pkgconfig" "$(DESTDIR)$(PREFIX)/include"
 	install -m 755 $(BUILD)/strata "$(DESTDIR)$(PREFIX)/bin/strata"
 	install -m 644 $(BUILD)/libstrata.a "$(DESTDIR)$(PREFIX)/lib/libstrata.a"
+	if [ -f $(CUDA_LIB) ]; then install -m 755 $(CUDA_LIB) "$(DESTDIR)$(PREFIX)/lib/libstrata_cuda.so"; fi
 	install -m 644 engine/strata.h "$(DESTDIR)$(PREFIX)/include/strata.h"
 	if [ -f experiments/studies.h ]; then \
 	    sed 's|"engine/strata.h"|"strata.h"|' experiments/studies.h > "$(DESTDIR)$(PREFIX)/include/strata_studies.h"; fi
@@ -164,7 +167,7 @@ install: all
 	    > "$(DESTDIR)$(PREFIX)/lib/pkgconfig/strata.pc"
 
 uninstall:
-	rm -f "$(DESTDIR)$(PREFIX)/bin/strata" "$(DESTDIR)$(PREFIX)/lib/libstrata.a" "$(DESTDIR)$(PREFIX)/lib/pkgconfig/strata.pc" \
+	rm -f "$(DESTDIR)$(PREFIX)/bin/strata" "$(DESTDIR)$(PREFIX)/lib/libstrata.a" "$(DESTDIR)$(PREFIX)/lib/libstrata_cuda.so" "$(DESTDIR)$(PREFIX)/lib/pkgconfig/strata.pc" \
 	    "$(DESTDIR)$(PREFIX)/include/strata.h" "$(DESTDIR)$(PREFIX)/include/strata_studies.h"
 
 clean:

@@ -30,6 +30,13 @@ void kit_open(Kit *k, const Ops *ops, int threads, const OpsLimits *limits)
     must(ops->open(&config, &k->ctx, &e), &e);
     must(ops_ref.open(&config, &k->ref_ctx, &e), &e);
     k->u = ops->act_dtype == DTYPE_F64 ? 0x1p-53 : 0x1p-24;
+    k->store = ops->act_dtype == DTYPE_BF16 ? 0x1p-8 : 0;
+}
+
+void kit_sync(Kit *k)
+{
+    Error e;
+    must(k->ops->sync(k->ctx, &e), &e);
 }
 
 void kit_close(Kit *k)
@@ -51,6 +58,7 @@ static bool is_canary(const unsigned char *p, size_t n)
 int kit_end_case(Kit *k)
 {
     int bad = 0;
+    kit_sync(k);
     for (size_t i = 0; i < k->n_buffers; i++) {
         KitBuffer *b = &k->buffers[i];
         size_t page = (size_t)sysconf(_SC_PAGESIZE);
@@ -59,6 +67,8 @@ int kit_end_case(Kit *k)
         if (b->frozen && memcmp(b->frozen, b->data, b->data_bytes) != 0)
             bad += printf("%s: an input of %zu bytes, or the gap between rows, was changed\n", k->what, b->data_bytes) > 0;
         free(b->frozen);
+        if (k->take_back)
+            k->take_back(b->pages + page);
         munmap(b->pages, b->pages_bytes + 2 * page);
     }
     k->n_buffers = 0;
@@ -76,6 +86,9 @@ void *kit_bytes(Kit *k, size_t bytes)
     memset(pages + page, CANARY, whole);
     mprotect(pages, page, PROT_NONE);
     mprotect(pages + page + whole, page, PROT_NONE);
+    Error e;
+    if (k->lend)
+        must(k->lend(pages + page, whole, &e), &e);
     KitBuffer *b = &k->buffers[k->n_buffers++];
     *b = (KitBuffer){.pages = pages, .data = pages + page + whole - bytes, .pages_bytes = whole, .data_bytes = bytes};
     return b->data;
@@ -100,6 +113,8 @@ double kit_random(Kit *k, double scale)
 
 double kit_get(View v, size_t r, size_t c)
 {
+    if (v.dtype == DTYPE_BF16)
+        return (double)convert_bf16_to_f32(((const uint16_t *)v.data)[r * v.ld + c]);
     return v.dtype == DTYPE_F64 ? ((const double *)v.data)[r * v.ld + c] : (double)((const float *)v.data)[r * v.ld + c];
 }
 
@@ -107,6 +122,8 @@ static void set(View v, size_t r, size_t c, double value)
 {
     if (v.dtype == DTYPE_F64)
         ((double *)v.data)[r * v.ld + c] = value;
+    else if (v.dtype == DTYPE_BF16)
+        ((uint16_t *)v.data)[r * v.ld + c] = convert_f32_to_bf16((float)value);
     else
         ((float *)v.data)[r * v.ld + c] = (float)value;
 }
@@ -119,9 +136,14 @@ void kit_set(Both b, size_t r, size_t c, double value)
 
 static View empty_view(Kit *k, DType dtype, size_t rows, size_t cols, size_t gap)
 {
-    size_t elem = dtype == DTYPE_F64 ? 8 : 4, ld = cols + gap;
+    size_t elem = dtype_block_bytes(dtype), ld = cols + gap;
     void *data = kit_bytes(k, rows ? ((rows - 1) * ld + cols) * elem : 0);
     return (View){.data = data, .dtype = dtype, .rows = rows, .cols = cols, .ld = ld};
+}
+
+static double rounded(bool to_bf16, double x)
+{
+    return to_bf16 ? (double)convert_bf16_to_f32(convert_f32_to_bf16((float)x)) : x;
 }
 
 Both kit_view(Kit *k, DType dtype, size_t rows, size_t cols, size_t gap, double scale)
@@ -129,7 +151,7 @@ Both kit_view(Kit *k, DType dtype, size_t rows, size_t cols, size_t gap, double 
     Both b = {.t = empty_view(k, dtype, rows, cols, gap), .r = empty_view(k, DTYPE_F64, rows, cols, 0)};
     for (size_t r = 0; r < rows; r++)
         for (size_t c = 0; c < cols; c++)
-            kit_set(b, r, c, kit_random(k, scale));
+            kit_set(b, r, c, rounded(dtype == DTYPE_BF16, kit_random(k, scale)));
     return b;
 }
 
@@ -138,7 +160,7 @@ WeightPart kit_part(Kit *k, DType dtype, size_t rows, size_t cols, bool transpos
     size_t elem = dtype == DTYPE_F32 ? 4 : 2, n = rows * cols;
     unsigned char *data = kit_bytes(k, n * elem);
     for (size_t i = 0; i < n; i++) {
-        float x = (float)kit_random(k, scale);
+        float x = (float)rounded(k->ops->gemm_dtype == DTYPE_BF16, kit_random(k, scale));
         uint16_t half = dtype == DTYPE_F16 ? convert_f32_to_f16(x) : convert_f32_to_bf16(x);
         memcpy(data + i * elem, dtype == DTYPE_F32 ? (void *)&x : (void *)&half, elem);
     }
@@ -177,9 +199,11 @@ BothWeight kit_weight(Kit *k, WeightKind kind, const WeightPart *parts, size_t n
                         .r = prepare(k, &ops_ref, k->ref_ctx, kind, parts, n_parts)};
 }
 
-int kit_compare(const Kit *k, Both b, double (*tolerance)(void *user, size_t r, size_t c), void *user)
+int kit_compare(Kit *k, Both b, double (*tolerance)(void *user, size_t r, size_t c), void *user)
 {
     int bad = 0;
+    size_t elem = dtype_block_bytes(b.t.dtype);
+    kit_sync(k);
     for (size_t r = 0; r < b.t.rows; r++) {
         for (size_t c = 0; c < b.t.cols; c++) {
             double t = kit_get(b.t, r, c), ref = kit_get(b.r, r, c), most = tolerance(user, r, c);
@@ -188,8 +212,8 @@ int kit_compare(const Kit *k, Both b, double (*tolerance)(void *user, size_t r, 
                 printf("%s: [%zu, %zu] is %.9g, expected %.9g +- %.3g\n", k->what, r, c, t, ref, most);
         }
         for (size_t c = b.t.cols; c < b.t.ld && r + 1 < b.t.rows; c++) {
-            const unsigned char *gap = (const unsigned char *)b.t.data + (r * b.t.ld + c) * (b.t.dtype == DTYPE_F64 ? 8 : 4);
-            if (!is_canary(gap, b.t.dtype == DTYPE_F64 ? 8 : 4) && bad++ == 0)
+            const unsigned char *gap = (const unsigned char *)b.t.data + (r * b.t.ld + c) * elem;
+            if (!is_canary(gap, elem) && bad++ == 0)
                 printf("%s: the gap behind row %zu was written\n", k->what, r);
         }
     }
@@ -203,7 +227,7 @@ static double flat(void *user, size_t r, size_t c)
     return *(double *)user;
 }
 
-int kit_compare_flat(const Kit *k, Both b, double tolerance)
+int kit_compare_flat(Kit *k, Both b, double tolerance)
 {
     return kit_compare(k, b, flat, &tolerance);
 }

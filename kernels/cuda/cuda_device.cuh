@@ -24,6 +24,7 @@
  *   load_matrix_x4(r, row), _x4_transposed, _x2, _x2_transposed       ldmatrix: lane l gives row l % 8 of matrix l / 8, 16 bytes
  *   mma_bf16(d, a, b)                   d += a b: m16n8k16, bf16 in, f32 out (mma.sync; registers laid out as PTX says)
  *   fast_exp2(x), fast_rcp(x)           2 ULP approximations
+ *   count_bits(x)                       of an unsigned, those set
  *
  * Rules that the emulation enforces: blocks of a launch never depend on one another (no fences, no last block: launch again); all
  * threads reach every block_sync(), none returns before it; block sizes are multiples of 32 wherever warps speak. */
@@ -218,6 +219,11 @@ DEVICE_FN void mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&
         "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
         : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+DEVICE_FN int count_bits(unsigned x)
+{
+    return __popc(x);
 }
 
 DEVICE_FN float fast_exp2(float x)

@@ -3,7 +3,7 @@
 CUDA_TESTS := $(sort $(wildcard tests/test_cuda_*.cc))
 CUDA_TEST_PROGRAMS := $(CUDA_TESTS:%.cc=$(BUILD)/%)
 EMU_CXX ?= $(if $(shell command -v g++),g++,$(shell command -v c++ || command -v clang++))
-EMU_FLAGS := -std=c++17 -O1 -g -pthread -I. -Itests/cuda_emu -Itests/cuda_emu/include -ffp-contract=off -Wall -Wextra \
+EMU_FLAGS := -std=c++17 -O1 -g -pthread -I. -Itests/cuda_emu -Itests/cuda_emu/include -ffp-contract=off -Wall -Wextra -Wno-unknown-pragmas \
              $(filter -Werror,$(CFLAGS)) -DSTRATA_CUDA_EMU
 EMU_OBJECTS := $(patsubst %.cc,$(BUILD)/emu/%.o,$(sort $(wildcard tests/cuda_emu/*.cc))) \
                $(patsubst %.cu,$(BUILD)/emu/%.o,$(sort $(wildcard kernels/cuda/*.cu)))

@@ -451,6 +451,11 @@ DEVICE_FN void mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&
     emu::meet(emu::MEET_MMA, WARP_ALL, &l, emu::finish_mma, emu::Place{file, line});
 }
 
+DEVICE_FN int count_bits(unsigned x)
+{
+    return __builtin_popcount(x);
+}
+
 DEVICE_FN float fast_exp2(float x)
 {
     return exp2f(x);

@@ -1,0 +1,47 @@
+# cuda.mk: libstrata_cuda.so: kernels/cuda/*.cu by nvcc (12 or later) for compute capabilities 8.0 and 9.0, with PTX that later devices'
+# drivers translate, and what they need of our C sources, compiled anew to be position-independent. Its one export is
+# strata_cuda_entry (see cuda_entry.h).
+#
+# CUDA=1 builds it, CUDA=0 does not; without either it is built where both nvcc and an NVIDIA driver are found.
+NVCC     ?= $(or $(shell command -v nvcc 2>/dev/null),$(wildcard /usr/local/cuda/bin/nvcc))
+CUDA     ?= $(if $(and $(NVCC),$(wildcard /proc/driver/nvidia/version)),1,0)
+CUDA_LIB := $(BUILD)/libstrata_cuda.so
+CUDA_SOURCES := $(sort $(wildcard kernels/cuda/*.cu))
+CUDA_C   := engine/base/error.c engine/base/utf8.c engine/base/dtype.c engine/base/pool.c kernels/convert.c
+CUDA_ARCHS ?= 80 90
+NVCC_FLAGS := -std=c++17 -O3 -lineinfo -I. -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wextra,-Wno-unknown-pragmas \
+              $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$(a),code=sm_$(a)) \
+              -gencode arch=compute_$(lastword $(CUDA_ARCHS)),code=compute_$(lastword $(CUDA_ARCHS))
+# Canonical arithmetic: no contraction, IEEE division and roots, denormals kept.
+$(BUILD)/cuda/kernels/cuda/cuda_exact%.o: NVCC_EXACT := -fmad=false -ftz=false -prec-div=true -prec-sqrt=true
+CUDA_OBJECTS := $(CUDA_SOURCES:%.cu=$(BUILD)/cuda/%.o) $(CUDA_C:%.c=$(BUILD)/cuda/%.o)
+
+ifeq ($(CUDA),1)
+CUDA_RELEASE := $(if $(NVCC),$(shell $(NVCC) --version | sed -n 's/.*release \([0-9]*\)\..*/\1/p'))
+ifeq ($(CUDA_RELEASE),)
+$(error CUDA=1, but there is no nvcc on PATH or in /usr/local/cuda/bin (NVCC=/path/to/nvcc names one))
+endif
+ifneq ($(filter 1 2 3 4 5 6 7 8 9 10 11,$(CUDA_RELEASE)),)
+$(error CUDA=1, but $(NVCC) is of CUDA $(CUDA_RELEASE): expected 12 or later)
+endif
+CUDA_NOTE := CUDA is on: $(CUDA_LIB) serves --gpu_id
+all: $(CUDA_LIB)
+
+$(BUILD)/cuda.stamp: FORCE
+	$(call stamp,$(NVCC) $(NVCC_FLAGS) $(CUDA_OBJECTS))
+$(BUILD)/cuda/%.o: %.cu $(BUILD)/cuda.stamp
+	@mkdir -p $(@D)
+	@echo "NVCC $<"
+	@$(NVCC) $(NVCC_FLAGS) $(NVCC_EXACT) -MMD -MP -c $< -o $@
+$(BUILD)/cuda/%.o: %.c $(BUILD)/flags.stamp | $(VERSION_H) $(BUILD)/setup.stamp
+	@mkdir -p $(@D)
+	@echo "CC -fPIC $<"
+	@$(CC) $(ALL_CFLAGS) -fPIC -fvisibility=hidden -MMD -MP -c $< -o $@
+# cuBLAS is looked for where this nvcc has it, too.
+$(CUDA_LIB): $(CUDA_OBJECTS) kernels/cuda/exports.map
+	$(NVCC) -shared -o $@ $(CUDA_OBJECTS) -lcublasLt -Xlinker -rpath,$(abspath $(dir $(NVCC))../lib64) \
+	    -Xlinker --version-script=kernels/cuda/exports.map
+-include $(CUDA_OBJECTS:.o=.d)
+else
+CUDA_NOTE := CUDA is off: $(if $(NVCC),no NVIDIA driver here; make CUDA=1 builds $(CUDA_LIB) all the same,no nvcc found; --gpu_id cpu alone is served)
+endif

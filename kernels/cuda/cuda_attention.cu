@@ -1,0 +1,344 @@
+/* cuda_attention.cu: causal attention over sequences of different lengths on tensor cores, one pass over the keys (online softmax):
+ *
+ *   per tile of keys: S = Q K^T; m' = max(m, rows of S); P = e^(S - m'); l = l e^(m - m') + sum P; O = O e^(m - m') + P V
+ *   at the end: out = O / l
+ *
+ * S, P's sum, O, m and l are f32; Q, K, V and P enter the products as bf16. A block takes up to 64 MT queries of one head, 16 MT a warp, and
+ * walks the tiles of BK keys that its queries see; tiles nobody sees are never loaded, and only those that a border crosses
+ * (diagonal, window, end of the keys) are masked. Keys and values come by asynchronous copies, one tile ahead. Head dims are padded with
+ * zeros to the next of 64, 96, 128, 256; rows that no 16-byte load reaches are read element by element.
+ *
+ * Shared rows are 8 elements longer than DH, so that the eight rows of a load_matrix fall into different banks. */
+#include "kernels/cuda/cuda_attention.cuh"
+
+#include <math.h>
+
+enum { WARPS = 4, THREADS = 32 * WARPS, PAD = 8 };
+
+#define LOG2_E 1.4426950408889634f
+
+template <int DH, int MT, int BK> struct Shape {
+    static constexpr int rows = 16 * MT * WARPS, stride = DH + PAD;
+    static constexpr size_t q_elems = (size_t)rows * stride, kv_elems = (size_t)BK * stride;
+    static constexpr size_t bytes = (q_elems + 4 * kv_elems) * sizeof(bf16);
+};
+
+/* Row of k and v that holds key j. */
+DEVICE_FN int64_t key_row(const AttentionArgs &a, const AttentionItem &item, int j)
+{
+    int s = item.first_segment;
+    AttentionSegment segment = a.segments[s];
+    while (j >= segment.n_rows) {
+        j -= segment.n_rows;
+        segment = a.segments[++s];
+    }
+    return (int64_t)segment.first_row + j;
+}
+
+/* 8 elements of a row into shared memory, zeros from `valid` columns on. */
+DEVICE_FN void load_chunk(Shared<bf16> to, Global<const bf16> from, int valid, bool vectors)
+{
+    if (vectors) {
+        async_copy16(to, from, valid > 0 ? 16 : 0);
+        return;
+    }
+    for (int i = 0; i < 8; i++) {
+        bf16 x = {0};
+        if (i < valid)
+            x = from[i];
+        to[i] = x;
+    }
+}
+
+/* Keys or values [first, first + BK) of the item; those at `end` and beyond are zeros. */
+template <int DH, int BK>
+DEVICE_FN void load_keys(const AttentionArgs &a, const AttentionItem &item, Global<const bf16> from, int64_t ld, int column,
+                         int first, int end, Shared<bf16> to)
+{
+    for (int i = threadIdx.x; i < BK * (DH / 8); i += THREADS) {
+        int r = i / (DH / 8), c = i % (DH / 8) * 8, key = first + r;
+        bool there = key < end && c < a.head_dim;
+        Global<const bf16> at = there ? from + (key_row(a, item, key) * ld + column + c) : from;
+        load_chunk(to + (r * (DH + PAD) + c), at, there ? a.head_dim - c : 0, a.vectors);
+    }
+}
+
+template <int DH, int MT>
+DEVICE_FN void load_queries(const AttentionArgs &a, const AttentionItem &item, int column, Shared<bf16> to)
+{
+    for (int i = threadIdx.x; i < 16 * MT * WARPS * (DH / 8); i += THREADS) {
+        int r = i / (DH / 8), c = i % (DH / 8) * 8;
+        bool there = r < item.n_q && c < a.head_dim;
+        Global<const bf16> at = there ? a.q + ((int64_t)(item.q_row + r) * a.ld_q + column + c) : a.q;
+        load_chunk(to + (r * (DH + PAD) + c), at, there ? a.head_dim - c : 0, a.vectors);
+    }
+}
+
+/* s += the warp's 16 MT queries times BK keys. */
+template <int DH, int MT, int BK>
+DEVICE_FN void multiply_scores(float (&s)[MT][BK / 8][4], Shared<bf16> q, Shared<bf16> k, int lane)
+{
+    constexpr int stride = DH + PAD;
+    int matrix = lane / 8, row = lane % 8;
+#pragma unroll
+    for (int d = 0; d < DH; d += 16) {
+        uint32_t qa[MT][4];
+#pragma unroll
+        for (int m = 0; m < MT; m++)
+            load_matrix_x4(qa[m], q + ((m * 16 + lane % 16) * stride + d + lane / 16 * 8));
+#pragma unroll
+        for (int n = 0; n < BK; n += 16) {
+            uint32_t kb[4];
+            load_matrix_x4(kb, k + ((n + matrix / 2 * 8 + row) * stride + d + matrix % 2 * 8));
+            uint32_t low[2] = {kb[0], kb[1]}, high[2] = {kb[2], kb[3]};
+#pragma unroll
+            for (int m = 0; m < MT; m++) {
+                mma_bf16(s[m][n / 8], qa[m], low);
+                mma_bf16(s[m][n / 8 + 1], qa[m], high);
+            }
+        }
+    }
+}
+
+/* o += P times BK values. */
+template <int DH, int MT, int BK>
+DEVICE_FN void multiply_values(float (&o)[MT][DH / 8][4], const float (&p)[MT][BK / 8][4], Shared<bf16> v, int lane)
+{
+    constexpr int stride = DH + PAD;
+    int matrix = lane / 8, row = lane % 8;
+#pragma unroll
+    for (int n = 0; n < BK; n += 16) {
+        uint32_t pa[MT][4];
+#pragma unroll
+        for (int m = 0; m < MT; m++) {
+            pa[m][0] = bf16_pair(p[m][n / 8][0], p[m][n / 8][1]);
+            pa[m][1] = bf16_pair(p[m][n / 8][2], p[m][n / 8][3]);
+            pa[m][2] = bf16_pair(p[m][n / 8 + 1][0], p[m][n / 8 + 1][1]);
+            pa[m][3] = bf16_pair(p[m][n / 8 + 1][2], p[m][n / 8 + 1][3]);
+        }
+#pragma unroll
+        for (int d = 0; d < DH; d += 16) {
+            uint32_t vb[4];
+            load_matrix_x4_transposed(vb, v + ((n + matrix % 2 * 8 + row) * stride + d + matrix / 2 * 8));
+            uint32_t low[2] = {vb[0], vb[1]}, high[2] = {vb[2], vb[3]};
+#pragma unroll
+            for (int m = 0; m < MT; m++) {
+                mma_bf16(o[m][d / 8], pa[m], low);
+                mma_bf16(o[m][d / 8 + 1], pa[m], high);
+            }
+        }
+    }
+}
+
+/* A product q.k as the model wants it: scaled, capped, with ALiBi; distance = k - q. */
+DEVICE_FN float bend(const AttentionArgs &a, float z, float slope, int distance, int key_position)
+{
+    z *= a.scale;
+    if (a.softcap > 0)
+        z = a.softcap * tanhf(z / a.softcap);
+    if (a.slopes != nullptr && a.alibi_bf16)
+        z += a.scale * f32_of(bf16_of(f32_of(bf16_of(slope)) * f32_of(bf16_of((float)key_position))));
+    else if (a.slopes != nullptr)
+        z += slope * (float)distance;
+    return z;
+}
+
+/* The running maximum, sum and output of a thread's two rows of each 16. */
+template <int DH, int MT> struct Rows {
+    float m[MT][2], l[MT][2], o[MT][DH / 8][4];
+};
+
+/* s becomes P; the running values of `r` move on to the new maximum. Scores are in units of log2 when multiplied by `unit`. */
+template <int DH, int MT, int BK> DEVICE_FN void soften(Rows<DH, MT> &r, float (&s)[MT][BK / 8][4], float unit)
+{
+#pragma unroll
+    for (int m = 0; m < MT; m++) {
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            float most = r.m[m][half];
+#pragma unroll
+            for (int n = 0; n < BK / 8; n++)
+                most = fmaxf(most, fmaxf(s[m][n][2 * half], s[m][n][2 * half + 1]));
+            most = fmaxf(most, warp_shuffle_xor(most, 1));
+            most = fmaxf(most, warp_shuffle_xor(most, 2));
+            float from = most == -INFINITY ? 0 : most * unit; /* a row that sees nothing yet */
+            float keep = fast_exp2(r.m[m][half] * unit - from), sum = 0;
+            r.m[m][half] = most;
+#pragma unroll
+            for (int n = 0; n < BK / 8; n++) {
+#pragma unroll
+                for (int i = 2 * half; i < 2 * half + 2; i++) {
+                    s[m][n][i] = fast_exp2(s[m][n][i] * unit - from);
+                    sum += s[m][n][i];
+                }
+            }
+            r.l[m][half] = r.l[m][half] * keep + sum;
+#pragma unroll
+            for (int d = 0; d < DH / 8; d++) {
+                r.o[m][d][2 * half] *= keep;
+                r.o[m][d][2 * half + 1] *= keep;
+            }
+        }
+    }
+}
+
+/* Bends and masks the scores of one tile. `first` is the tile's first key, `position` that of the warp's first query. */
+template <int MT, int BK, bool BENT>
+DEVICE_FN void shape_scores(const AttentionArgs &a, const AttentionItem &item, float (&s)[MT][BK / 8][4], float slope,
+                            int first, int position, int lane, bool masked)
+{
+    if (!BENT && !masked)
+        return;
+#pragma unroll
+    for (int m = 0; m < MT; m++) {
+#pragma unroll
+        for (int n = 0; n < BK / 8; n++) {
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                int key = first + n * 8 + lane % 4 * 2 + i % 2, p = position + m * 16 + lane / 4 + i / 2 * 8;
+                if (BENT)
+                    s[m][n][i] = bend(a, s[m][n][i], slope, key - p, item.key_position + key);
+                if (masked && (key > p || key >= item.n_keys || (a.window > 0 && p - key >= a.window)))
+                    s[m][n][i] = -INFINITY;
+            }
+        }
+    }
+}
+
+/* The warp's rows, by way of its own part of the query tile. */
+template <int DH, int MT>
+DEVICE_FN void store_rows(const AttentionArgs &a, const AttentionItem &item, Rows<DH, MT> &r, Shared<bf16> q, int first_row,
+                          int column, int lane)
+{
+    constexpr int stride = DH + PAD;
+    warp_sync();
+#pragma unroll
+    for (int m = 0; m < MT; m++) {
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            float sum = r.l[m][half];
+            sum += warp_shuffle_xor(sum, 1);
+            sum += warp_shuffle_xor(sum, 2);
+            float inverse = 1 / sum; /* NaN comes out of 0 / 0 where a query sees no key */
+#pragma unroll
+            for (int d = 0; d < DH / 8; d++)
+                pointer_cast<uint32_t>(q + ((m * 16 + half * 8 + lane / 4) * stride + d * 8 + lane % 4 * 2))[0] =
+                    bf16_pair(r.o[m][d][2 * half] * inverse, r.o[m][d][2 * half + 1] * inverse);
+        }
+    }
+    warp_sync();
+    for (int i = lane; i < 16 * MT * (DH / 8); i += 32) {
+        int row = i / (DH / 8), c = i % (DH / 8) * 8;
+        if (first_row + row >= item.n_q || c >= a.head_dim)
+            continue;
+        Global<bf16> to = a.out + ((int64_t)(item.q_row + first_row + row) * a.ld_out + column + c);
+        Shared<bf16> from = q + (row * stride + c);
+        if (a.vectors)
+            store_vec(to, load_vec<8>(from));
+        else
+            for (int j = 0; j < 8 && c + j < a.head_dim; j++)
+                to[j] = (bf16)from[j];
+    }
+}
+
+template <int DH, int MT, int BK, bool BENT> CUDA_KERNEL(THREADS) attend(AttentionArgs a, int first_item)
+{
+    typedef Shape<DH, MT, BK> S;
+    CUDA_SHARED_DYNAMIC(memory);
+    Shared<bf16> q = shared_part<bf16>(memory, 0, S::q_elems);
+    Shared<bf16> k = shared_part<bf16>(memory, S::q_elems * sizeof(bf16), 2 * S::kv_elems);
+    Shared<bf16> v = shared_part<bf16>(memory, (S::q_elems + 2 * S::kv_elems) * sizeof(bf16), 2 * S::kv_elems);
+    const AttentionItem item = a.items[first_item + (int)blockIdx.y];
+    int head = blockIdx.x, lane = threadIdx.x % 32, first_row = (int)threadIdx.x / 32 * 16 * MT;
+    int column = head * a.head_dim, kv_column = head / a.group * a.head_dim;
+    int last = item.position + item.n_q - 1, end = last + 1 < item.n_keys ? last + 1 : item.n_keys;
+    int begin = a.window > 0 && item.position - a.window + 1 > 0 ? (item.position - a.window + 1) / BK * BK : 0;
+    float slope = 0;
+    if (BENT && a.slopes != nullptr)
+        slope = a.slopes[head];
+    float unit = BENT ? LOG2_E : a.scale * LOG2_E;
+
+    Rows<DH, MT> r;
+#pragma unroll
+    for (int m = 0; m < MT; m++) {
+        r.m[m][0] = r.m[m][1] = -INFINITY;
+        r.l[m][0] = r.l[m][1] = 0;
+#pragma unroll
+        for (int d = 0; d < DH / 8; d++)
+            r.o[m][d][0] = r.o[m][d][1] = r.o[m][d][2] = r.o[m][d][3] = 0;
+    }
+    load_queries<DH, MT>(a, item, column, q);
+    if (begin < end) {
+        load_keys<DH, BK>(a, item, a.k, a.ld_k, kv_column, begin, end, k);
+        load_keys<DH, BK>(a, item, a.v, a.ld_v, kv_column, begin, end, v);
+    }
+    async_copy_commit();
+    int stage = 0;
+    for (int first = begin; first < end; first += BK, stage ^= 1) {
+        if (first + BK < end) {
+            load_keys<DH, BK>(a, item, a.k, a.ld_k, kv_column, first + BK, end, k + (stage ^ 1) * (int)S::kv_elems);
+            load_keys<DH, BK>(a, item, a.v, a.ld_v, kv_column, first + BK, end, v + (stage ^ 1) * (int)S::kv_elems);
+        }
+        async_copy_commit();
+        async_copy_wait<1>();
+        block_sync();
+        int p = item.position + first_row; /* of the warp's first query */
+        bool seen = first_row < item.n_q && first <= p + 16 * MT - 1 && (a.window == 0 || p - (first + BK - 1) < a.window);
+        if (seen) {
+            float s[MT][BK / 8][4];
+#pragma unroll
+            for (int m = 0; m < MT; m++)
+#pragma unroll
+                for (int n = 0; n < BK / 8; n++)
+                    s[m][n][0] = s[m][n][1] = s[m][n][2] = s[m][n][3] = 0;
+            multiply_scores<DH, MT, BK>(s, q + first_row * S::stride, k + stage * (int)S::kv_elems, lane);
+            bool masked =
+                first + BK - 1 > p || first + BK > item.n_keys || (a.window > 0 && p + 16 * MT - 1 - first >= a.window);
+            shape_scores<MT, BK, BENT>(a, item, s, slope, first, p, lane, masked);
+            soften<DH, MT, BK>(r, s, unit);
+            multiply_values<DH, MT, BK>(r.o, s, v + stage * (int)S::kv_elems, lane);
+        }
+        block_sync();
+    }
+    async_copy_wait<0>();
+    block_sync(); /* queries of an item without keys may still be on their way */
+    store_rows<DH, MT>(a, item, r, q + first_row * S::stride, first_row, column, lane);
+}
+
+template <int DH, int MT, int BK, bool BENT> static cudaError_t launch(const AttentionArgs &a, cudaStream_t stream)
+{
+    enum { MOST_ITEMS = 65535 };
+    size_t bytes = Shape<DH, MT, BK>::bytes;
+    cudaError_t error =
+        cudaFuncSetAttribute((const void *)(attend<DH, MT, BK, BENT>), cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes);
+    for (int first = 0; error == cudaSuccess && first < a.n_items; first += MOST_ITEMS) {
+        int n = a.n_items - first < MOST_ITEMS ? a.n_items - first : MOST_ITEMS;
+        CUDA_LAUNCH((attend<DH, MT, BK, BENT>), dim3(a.n_heads, n), THREADS, bytes, stream, a, first);
+        error = cudaGetLastError();
+    }
+    return error;
+}
+
+template <int DH, int MT, int BK> static cudaError_t launch_shape(const AttentionArgs &a, cudaStream_t stream)
+{
+    bool bent = a.softcap > 0 || a.slopes != nullptr || !(a.scale > 0);
+    return bent ? launch<DH, MT, BK, true>(a, stream) : launch<DH, MT, BK, false>(a, stream);
+}
+
+int attention_rows_of_item(int head_dim)
+{
+    return head_dim > 128 ? 64 : 128;
+}
+
+cudaError_t attention_launch(const AttentionArgs *a, cudaStream_t stream)
+{
+    if (a->head_dim <= 64)
+        return launch_shape<64, 2, 64>(*a, stream);
+    if (a->head_dim <= 96)
+        return launch_shape<96, 2, 64>(*a, stream);
+    if (a->head_dim <= 128)
+        return launch_shape<128, 2, 64>(*a, stream);
+    if (a->head_dim <= ATTENTION_MAX_HEAD_DIM)
+        return launch_shape<256, 1, 32>(*a, stream);
+    return cudaErrorInvalidValue;
+}
