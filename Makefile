@@ -68,6 +68,9 @@ $(BUILD)/%.o: %.c $(BUILD)/flags.stamp | $(VERSION_H) $(BUILD)/setup.stamp
 # The model of the part-of-speech tagger is part of this object (.incbin).
 $(BUILD)/experiments/tagger_model.o: tools/tagger/english.tagger
 
+# Likewise the page of strata audit.
+$(BUILD)/experiments/audit_page.o: experiments/audit_page.html
+
 # The tests see every function.
 $(BUILD)/libobjects.a: $(OBJECTS) $(BUILD)/link.stamp
 	@rm -f $@

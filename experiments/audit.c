@@ -1,5 +1,6 @@
-/* audit.c: strata audit against a dump of another implementation (tools/dump_hf.py): each operation's recorded inputs go through our
- * f64 operation and the outcome is compared with the recorded output, under that run's rounding points. */
+/* audit.c: strata audit: of our own run against ref64 (audit_own.h), and against a dump of another implementation (tools/dump_hf.py): each
+ * operation's recorded inputs go through our f64 operation and the outcome is compared with the recorded output, under that run's
+ * rounding points. */
 #include "experiments/audit.h"
 
 #include <math.h>
@@ -7,6 +8,7 @@
 #include <string.h>
 
 #include "engine/base/file.h"
+#include "experiments/audit_own.h"
 #include "experiments/table.h"
 #include "experiments/workbench.h"
 
@@ -182,15 +184,62 @@ static int against_dump(const StrataAuditOptions *o, const Workbench *bench, Err
     return status;
 }
 
+/* One text through the arithmetic asked for and through ref64. */
+static int against_ref64(const StrataAuditOptions *o, const Workbench *bench, Error *e)
+{
+    AuditOwn own = {0};
+    StrBuf json = {0}, text = {0}, page = {0};
+    int32_t *ids = NULL;
+    size_t n = 0;
+    int status = workbench_ids(bench, o->text, o->ids, &ids, &n, e);
+    if (!status)
+        status = audit_own_run(bench, ids, n, o->explain != 0, &own, e);
+    if (!status) {
+        audit_own_json(bench, &own, &json);
+        status = audit_own_text(bench, &own, &text, e);
+        if (o->html)
+            audit_own_page(bench, &own, &page);
+    }
+    if (!status && (json.failed || text.failed || page.failed))
+        status = error_set(e, STATUS_FAILED, "audit: out of memory for the report");
+    if (!status && o->output)
+        status = file_write_atomic(o->output, json.data, json.len, e);
+    if (!status && o->html)
+        status = file_write_atomic(o->html, page.data, page.len, e);
+    if (!status && o->common.out) {
+        const StrBuf *shown = o->common.json ? &json : &text;
+        fwrite(shown->data, 1, shown->len, o->common.out);
+        if (!o->common.json && (o->output || o->html))
+            fprintf(o->common.out, "written: %s%s%s\n", o->output ? o->output : "", o->output && o->html ? ", " : "",
+                    o->html ? o->html : "");
+    }
+    if (!status && own.report.first < own.report.n)
+        status = error_set(e, STATUS_FAILED, "%s: margin %.3g, expected at most 1", own.report.ops[own.report.first].out->name,
+                           own.report.findings[own.report.first].measure.margin);
+    const AuditChecks *c = &own.checks;
+    if (!status && (c->before_edit != 0 || (c->bits_promised && c->neighbours != 0)))
+        status = error_set(e, STATUS_FAILED, "audit: a check that must give 0 gave %g",
+                           c->before_edit != 0 ? c->before_edit : c->neighbours);
+    strbuf_free(&page);
+    strbuf_free(&text);
+    strbuf_free(&json);
+    free(ids);
+    audit_own_free(&own);
+    return status;
+}
+
 int strata_audit(const StrataAuditOptions *o, StrataError *e)
 {
-    if (!o->against)
-        return error_set(e, STATUS_USAGE, "audit: --against is missing: expected a dump that tools/dump_hf.py wrote");
+    bool own = !o->against || strcmp(o->against, "ref64") == 0;
+    if (!own && (o->html || o->explain))
+        return error_set(e, STATUS_USAGE, "audit: %s is for --against ref64, not for a dump", o->html ? "--html" : "--explain");
+    if (own && !o->text && !o->ids)
+        return error_set(e, STATUS_USAGE, "audit: expected --text or --ids, or --against a dump that tools/dump_hf.py wrote");
     Workbench bench;
-    int status = workbench_open(&o->common, o->text ? TOKENIZER_REQUIRED : TOKENIZER_NONE, &bench, e);
+    int status = workbench_open(&o->common, o->text ? TOKENIZER_REQUIRED : TOKENIZER_IF_THERE, &bench, e);
     if (status)
         return status;
-    status = against_dump(o, &bench, e);
+    status = own ? against_ref64(o, &bench, e) : against_dump(o, &bench, e);
     workbench_close(&bench);
     return status;
 }

@@ -240,14 +240,19 @@ static Ball score(const Ball *q, const Ball *k, const AuditAttention *a, AuditPr
     return s;
 }
 
-/* ALiBi of head h for the key at a position; where keys' own positions are multiplied the shift cancels in softmax, but the rounding
- * is of the larger number. */
-static Ball alibi(const AuditAttention *a, int h, size_t query, size_t key, AuditPrecision p)
+double audit_alibi(const ModelTraits *t, int h, size_t query, size_t key)
 {
-    double slope = (double)a->alibi_slopes[h];
-    if (a->alibi_bf16)
-        return point((double)((float)a->scale * (float)audit_to_bf16(audit_to_bf16(slope) * audit_to_bf16((double)key))));
-    return (Ball){slope * ((double)key - (double)query), 2 * audit_unit(p.store) * fabs(slope) * (double)(query + 1)};
+    double slope = (double)t->alibi_slopes[h];
+    if (!t->alibi_bf16)
+        return slope * ((double)key - (double)query);
+    return (double)(t->attn_scale * (float)audit_to_bf16(audit_to_bf16(slope) * audit_to_bf16((double)key)));
+}
+
+/* Where keys' own positions are multiplied the shift cancels in softmax, but the rounding is of the larger number. */
+static Ball alibi(const ModelTraits *t, int h, size_t query, size_t key, AuditPrecision p)
+{
+    double rounding = t->alibi_bf16 ? 0 : 2 * audit_unit(p.store) * fabs((double)t->alibi_slopes[h]) * (double)(query + 1);
+    return (Ball){audit_alibi(t, h, query, key), rounding};
 }
 
 /* Softmax of n scores in place, from their balls. */
@@ -290,8 +295,8 @@ void audit_attention(Ball *out, const Ball *q, const Ball *k, const double *v, s
             const Ball *query = q + t * q_cols + (size_t)h * dh;
             for (size_t j = 0; j < n; j++) {
                 scratch[j] = score(query, k + (first + j) * kv_cols + kv, a, p, how);
-                if (a->alibi_slopes)
-                    scratch[j] = audit_round(sum(scratch[j], alibi(a, h, t, first + j, p)), p.store);
+                if (a->alibi)
+                    scratch[j] = audit_round(sum(scratch[j], alibi(a->alibi, h, t, first + j, p)), p.store);
             }
             softmax(scratch, n, p, how);
             for (size_t i = 0; i < dh; i++) {
@@ -319,7 +324,7 @@ static Ball gelu_steps(Ball x, DType store)
     return computed(product(audit_round(times(x, 0.5), store), one_more), store);
 }
 
-static double activation(double x, ActKind act)
+double audit_activation(double x, ActKind act)
 {
     switch (act) {
     case ACT_SILU:
@@ -340,7 +345,7 @@ Ball audit_activate(Ball x, ActKind act, AuditPrecision p, const AuditRoundings 
 {
     if (act == ACT_GELU_TANH && !how->activation_fused)
         return gelu_steps(x, p.store);
-    double u = audit_unit(p.store), c = activation(x.c, act);
+    double u = audit_unit(p.store), c = audit_activation(x.c, act);
     double slope = act == ACT_RELU2 ? 2 * (fabs(x.c) + x.r) : 1.2; /* of SiLU and both GELUs at most 1.13 */
     double size = act == ACT_SILU || act == ACT_RELU2 ? fabs(c) : act == ACT_RELU ? 0 : fabs(x.c);
     return (Ball){c, 8 * u * size + slope * x.r + 0x1p-150};

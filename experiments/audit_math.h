@@ -20,6 +20,7 @@
 
 #include "engine/base/dtype.h"
 #include "kernels/ops.h"
+#include "loaders/traits.h"
 
 typedef struct Ball {
     double c, r;
@@ -78,14 +79,16 @@ void audit_rope(Ball *y, const double *x, size_t head_dim, size_t rotary_dims, R
 typedef struct AuditAttention {
     int n_heads, n_kv_heads, head_dim, window; /* window 0: none */
     double scale, softcap;
-    const float *alibi_slopes;          /* [H] or NULL */
-    bool alibi_bf16;                    /* as AttnSpec has it */
+    const ModelTraits *alibi;           /* whose slopes; NULL: none */
     bool not_causal, heads_interleaved; /* head h reads h mod K instead of h / (H/K) */
 } AuditAttention;
+/* What ALiBi adds to head h's score of a query for a key, by their positions. */
+double audit_alibi(const ModelTraits *t, int h, size_t query, size_t key);
 /* out [T, H*Dh]; q [T, H*Dh], k [T, K*Dh] balls, v [T, K*Dh]. scratch: [3 T]. */
 void audit_attention(Ball *out, const Ball *q, const Ball *k, const double *v, size_t n_tokens, const AuditAttention *a,
                      AuditPrecision p, const AuditRoundings *how, Ball *scratch);
 
+double audit_activation(double x, ActKind act);
 Ball audit_activate(Ball x, ActKind act, AuditPrecision p, const AuditRoundings *how);
 /* act(gate) * up, not stored */
 Ball audit_glu(Ball gate, Ball up, ActKind act, AuditPrecision p, const AuditRoundings *how);

@@ -257,8 +257,7 @@ static int mix(const AuditInputs *in, const AuditOp *op, const AuditChange *c, B
                         .window = c->window,
                         .scale = (double)c->traits.attn_scale,
                         .softcap = (double)c->traits.attn_softcap,
-                        .alibi_slopes = c->no_alibi ? NULL : c->traits.alibi_slopes,
-                        .alibi_bf16 = c->traits.alibi_bf16,
+                        .alibi = c->no_alibi || !c->traits.alibi_slopes ? NULL : &c->traits,
                         .not_causal = c->not_causal,
                         .heads_interleaved = c->heads_interleaved};
     if (!status)

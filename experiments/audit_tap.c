@@ -298,8 +298,7 @@ double audit_tap_bytes(const Model *m, size_t n)
     return 8.0 * (double)n * ((double)t->vocab + t->n_layers * (attention + mlp + stream));
 }
 
-int audit_tap_record(const Model *m, const Ops *ops, Pool *pool, RopeArithmetic rope, const int32_t *ids, size_t n,
-                     AuditRecord *out, double *nll, Error *e)
+int audit_tap_record(const Session *s, const Ops *ops, const int32_t *ids, size_t n, AuditRecord *out, double *nll, Error *e)
 {
     memset(out, 0, sizeof *out);
     out->store = ops->act_dtype;
@@ -308,27 +307,26 @@ int audit_tap_record(const Model *m, const Ops *ops, Pool *pool, RopeArithmetic 
     if (!out->ids)
         return error_set(e, STATUS_FAILED, "audit: out of memory for %zu ids", n);
     memcpy(out->ids, ids, n * sizeof *ids);
-    OpsConfig config = audit_walk_config(m, n, pool);
-    struct OpsContext tap = {.ops = ops, .model = m, .record = out, .error = e};
+    OpsConfig config = audit_walk_config(s, n);
+    struct OpsContext tap = {.ops = ops, .model = s->model, .record = out, .error = e};
     Ops table = tap_table(ops);
     int status = ops->open(&config, &tap.under, e);
     if (status)
         return status;
-    AuditWalk walk = {.model = m, .ops = &table, .ctx = &tap, .rope = rope, .on_step = on_step, .user = &tap};
+    AuditWalk walk = {.model = s->model, .ops = &table, .ctx = &tap, .rope = s->rope, .on_step = on_step, .user = &tap};
     status = audit_walk(&walk, ids, n, nll, e);
     ops->close(tap.under);
     return status;
 }
 
-int audit_tap_losses(const Model *m, const Ops *ops, Pool *pool, RopeArithmetic rope, const Order *order, const int32_t *ids,
-                     size_t n, double *nll, Error *e)
+int audit_tap_losses(const Session *s, const Ops *ops, const Order *order, const int32_t *ids, size_t n, double *nll, Error *e)
 {
-    OpsConfig config = audit_walk_config(m, n, pool);
+    OpsConfig config = audit_walk_config(s, n);
     OpsContext *ctx;
     int status = ops->open(&config, &ctx, e);
     if (status)
         return status;
-    AuditWalk walk = {.model = m, .ops = ops, .ctx = ctx, .rope = rope, .order = order};
+    AuditWalk walk = {.model = s->model, .ops = ops, .ctx = ctx, .rope = s->rope, .order = order};
     status = audit_walk(&walk, ids, n, nll, e);
     ops->close(ctx);
     return status;

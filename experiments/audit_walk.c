@@ -18,11 +18,11 @@ typedef struct Walker {
     int prepared; /* layer in the slot */
 } Walker;
 
-OpsConfig audit_walk_config(const Model *m, size_t n, Pool *pool)
+OpsConfig audit_walk_config(const Session *s, size_t n)
 {
     RunSizes sizes = {.tile_rows = n, .head_rows = n};
     RunRequest request = {.longest_window = n};
-    return (OpsConfig){.limits = run_limits(m, &request, &sizes), .pool = pool};
+    return (OpsConfig){.limits = run_limits(s->model, &request, &sizes), .pool = s->pool, .device_index = s->device_index};
 }
 
 static View residual(const Walker *k, size_t i)

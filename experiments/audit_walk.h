@@ -3,8 +3,7 @@
 #ifndef STRATA_EXPERIMENTS_AUDIT_WALK_H
 #define STRATA_EXPERIMENTS_AUDIT_WALK_H
 
-#include "engine/forward.h"
-#include "engine/order.h"
+#include "engine/run.h"
 
 typedef struct AuditWalk {
     const Model *model;
@@ -19,7 +18,7 @@ typedef struct AuditWalk {
 } AuditWalk;
 
 /* Sizes for the context of a text of n tokens. */
-OpsConfig audit_walk_config(const Model *m, size_t n, Pool *pool);
+OpsConfig audit_walk_config(const Session *s, size_t n);
 
 /* nll [n] of each token's successor (the last NaN). Every position goes through the head. */
 int audit_walk(const AuditWalk *w, const int32_t *ids, size_t n, double *nll, Error *e);

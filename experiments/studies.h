@@ -153,12 +153,15 @@ int strata_tag(const StrataTagOptions *options, StrataError *e);
 
 typedef struct StrataAuditOptions {
     StrataCommon common;
-    const char *text, *ids; /* with a dump: checked against its ids */
-    const char *against;    /* a dump of another implementation (tools/dump_hf.py) */
+    const char *text, *ids; /* audited; with a dump: checked against its ids */
+    const char *against;    /* "ref64" (default), or a dump of another implementation (tools/dump_hf.py) */
     const char *output;     /* the report as JSON; NULL: none */
+    const char *html;       /* the report as one HTML file; NULL: none */
+    int explain;            /* the adjoint error budget too */
 } StrataAuditOptions;
-/* Every operation's recorded inputs through our f64 operation, against its recorded output; the first whose margin exceeds 1 is
- * named, and the named alternative that closes it. Status 1 when one diverges. */
+/* Against ref64: every operation of our own run of the text, on its own inputs and since the embedding. Against a dump: every recorded
+ * operation's inputs through our f64 operation; the first whose margin exceeds 1 is named, and the named alternative that closes it.
+ * Status 1 when an operation diverges. */
 int strata_audit(const StrataAuditOptions *options, StrataError *e);
 
 #ifdef __cplusplus

@@ -55,12 +55,13 @@ static void judge(const char *directory, const Ops *ops, double *worst)
     AuditReport report = {0};
     int32_t ids[N_IDS];
     double nll[N_IDS];
+    Session session = {.model = &m, .ops = ops, .pool = pool, .rope = ROPE_HF32};
     int status = open_model(directory, &m, &e);
     CHECK_MSG(status == 0, "%s", e.text);
     if (status)
         return;
     some_ids(ids, m.traits.vocab);
-    status = audit_tap_record(&m, ops, pool, ROPE_HF32, ids, N_IDS, &record, nll, &e);
+    status = audit_tap_record(&session, ops, ids, N_IDS, &record, nll, &e);
     CHECK_MSG(status == 0, "%s on %s: %s", directory, ops->name, e.text);
     AuditInputs in = {.model = &m, .record = &record, .precision = {record.store, true}, .pool = pool};
     status = status ? status : audit_report_make(&in, &report, &e);

@@ -267,6 +267,8 @@ static int command_audit(int argc, char **argv, StrataError *e)
         {"--ids", OPTION_STRING, &o.ids},
         {"--against", OPTION_STRING, &o.against},
         {"--output", OPTION_STRING, &o.output},
+        {"--html", OPTION_STRING, &o.html},
+        {"--explain", OPTION_FLAG, &o.explain},
     };
     int status = PARSE(own, &o.common);
     return status ? status : strata_audit(&o, e);
