@@ -7,6 +7,7 @@
 typedef struct Pass {
     const AuditInputs *in;
     const AuditReport *report;
+    const AuditRecord *reference;
     double **bar; /* [n_tensors]: the loss by each recorded array; NULL until it is read */
     Ball *y;      /* scratch */
     AuditBudget *budget;
@@ -39,6 +40,26 @@ static double begin(const AuditTensor *logits, const int32_t *ids, const double 
     return own;
 }
 
+/* What the rounding of experts' shares to f32 in the reference itself does to it: p->y <- found minus unrounded, sum with bar. */
+static int reference_share(Pass *p, const AuditOp *op, const double *bar, double *share, Error *e)
+{
+    AuditOp own = *op;
+    AuditInputs in = *p->in;
+    AuditChange change;
+    own.out = audit_record_find(p->reference, op->out->name);
+    for (int k = 0; k < 2; k++)
+        own.in[k] = audit_record_find(p->reference, op->in[k]->name);
+    if (!own.out || !own.in[0] || !own.in[1])
+        return error_set(e, STATUS_FAILED, "audit: the reference holds no %s", op->out->name);
+    in.record = p->reference;
+    in.precision.store = DTYPE_F32; /* f64 centres, shares as they come */
+    audit_change_begin(&in, &own, &change);
+    int status = audit_op_evaluate(&in, &own, &change, p->y, e);
+    for (size_t i = 0; !status && i < own.out->rows * own.out->cols; i++)
+        *share += isnan(p->y[i].r) ? 0 : bar[i] * (own.out->v[i] - p->y[i].c);
+    return status;
+}
+
 static int one_op(Pass *p, size_t index, Error *e)
 {
     const AuditOp *op = &p->report->ops[index];
@@ -58,6 +79,10 @@ static int one_op(Pass *p, size_t index, Error *e)
         p->budget->band += fabs(bar[i]) * bound;
         p->budget->band_rms += bar[i] * bound * (bar[i] * bound);
     }
+    double reference = 0;
+    if (!status && op->kind == AUDIT_MOE)
+        status = reference_share(p, op, bar, &reference, e);
+    share -= reference;
     p->budget->share[index] = share;
     p->budget->predicted += share;
     double *in_bar[3] = {NULL};
@@ -67,8 +92,8 @@ static int one_op(Pass *p, size_t index, Error *e)
     return status ? status : audit_op_backward(p->in, op, bar, in_bar, e);
 }
 
-int audit_adjoint_budget(const AuditInputs *in, const AuditReport *report, const double *nll, double observed, Arena *arena,
-                         AuditBudget *out, Error *e)
+int audit_adjoint_budget(const AuditInputs *in, const AuditReport *report, const AuditRecord *reference, const double *nll,
+                         double observed, Arena *arena, AuditBudget *out, Error *e)
 {
     size_t most = 0, n_tensors = in->record->n_tensors;
     for (size_t i = 0; i < report->n; i++) {
@@ -82,6 +107,7 @@ int audit_adjoint_budget(const AuditInputs *in, const AuditReport *report, const
     *out = (AuditBudget){.observed = observed, .share = arena_array(arena, report->n + 1, sizeof *out->share)};
     Pass p = {.in = in,
               .report = report,
+              .reference = reference,
               .budget = out,
               .bar = calloc(n_tensors, sizeof *p.bar),
               .y = malloc(most * sizeof *p.y + 1)};

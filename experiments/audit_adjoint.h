@@ -13,8 +13,9 @@
 /* in_bar[k] += (d out / d in[k])^T out_bar, evaluated at the recorded inputs; NULL entries are left out. */
 int audit_op_backward(const AuditInputs *in, const AuditOp *op, const double *out_bar, double *const in_bar[3], Error *e);
 
-/* observed: the loss of the run minus ref64's. out->share is taken from the arena. */
-int audit_adjoint_budget(const AuditInputs *in, const AuditReport *report, const double *nll, double observed, Arena *arena,
-                         AuditBudget *out, Error *e);
+/* observed: the loss of the run minus that of the reference, which ref64 recorded: its shares of experts are f32 too, and what that
+ * rounding does to it is taken off. out->share is taken from the arena. */
+int audit_adjoint_budget(const AuditInputs *in, const AuditReport *report, const AuditRecord *reference, const double *nll,
+                         double observed, Arena *arena, AuditBudget *out, Error *e);
 
 #endif

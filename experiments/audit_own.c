@@ -118,8 +118,8 @@ int audit_own_run(const Workbench *w, const int32_t *ids, size_t n, bool explain
     out->loss = mean_loss(out->nll, n);
     out->loss_reference = mean_loss(out->nll_reference, n);
     if (!status && explain && n > 1)
-        status =
-            audit_adjoint_budget(&in, &out->report, out->nll, out->loss - out->loss_reference, &out->arena, &out->budget, e);
+        status = audit_adjoint_budget(&in, &out->report, &out->reference, out->nll, out->loss - out->loss_reference,
+                                      &out->arena, &out->budget, e);
     out->explained = explain && n > 1;
     if (!status)
         status = audit_checks_run(w, ids, n, &out->checks, e);

@@ -1,51 +1,12 @@
 /* test_audit_tap.c: what the recording op table hears of our own tables, judged operation by operation: every tiny model of
  * tests/data (all families and traits) in every table. ref64 shares nothing with the audit's plain loops but the weights, so that each
  * is the other's oracle; the bounds are those of experiments/audit_math.h. */
-#include <dirent.h>
-#include <stdlib.h>
-
 #include "experiments/audit.h"
 #include "experiments/audit_tap.h"
+#include "tests/audit_models.h"
 #include "tests/test.h"
 
-enum { MOST = 128, N_IDS = 12 };
-
-static char models[MOST][256];
-static size_t n_models;
 static Pool *pool;
-
-static int by_name(const void *a, const void *b)
-{
-    return strcmp(a, b);
-}
-
-static void list_models(const char *root)
-{
-    DIR *d = opendir(root);
-    size_t first = n_models;
-    for (struct dirent *entry; d && (entry = readdir(d)) && n_models < MOST;)
-        if (entry->d_name[0] != '.' && strcmp(entry->d_name, "rope") != 0)
-            snprintf(models[n_models++], sizeof models[0], "%s/%.100s", root, entry->d_name);
-    if (d)
-        closedir(d);
-    qsort(models + first, n_models - first, sizeof models[0], by_name);
-}
-
-static int open_model(const char *directory, Model *m, Error *e)
-{
-    char gguf[300];
-    snprintf(gguf, sizeof gguf, "%s/model.gguf", directory);
-    FILE *f = fopen(gguf, "rb");
-    if (f)
-        fclose(f);
-    return model_open(f ? gguf : directory, m, e);
-}
-
-static void some_ids(int32_t *ids, size_t vocab)
-{
-    for (size_t i = 0; i < N_IDS; i++)
-        ids[i] = (int32_t)((i * 7 + i * i * 3 + 5) % vocab);
-}
 
 static void judge(const char *directory, const Ops *ops, double *worst)
 {
@@ -99,8 +60,7 @@ int main(void)
     Error e = {{0}};
     if (pool_open(2, &pool, &e))
         return 1;
-    list_models("tests/data/models");
-    list_models("tests/data/families");
+    list_all_models();
     RUN(every_family_in_every_table);
     pool_close(pool);
     return test_finish();
