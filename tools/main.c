@@ -263,12 +263,8 @@ static int command_audit(int argc, char **argv, StrataError *e)
 {
     StrataAuditOptions o = {0};
     const Option own[] = {
-        {"--text", OPTION_STRING, &o.text},
-        {"--ids", OPTION_STRING, &o.ids},
-        {"--against", OPTION_STRING, &o.against},
-        {"--output", OPTION_STRING, &o.output},
-        {"--html", OPTION_STRING, &o.html},
-        {"--explain", OPTION_FLAG, &o.explain},
+        {"--text", OPTION_STRING, &o.text},     {"--ids", OPTION_STRING, &o.ids},   {"--against", OPTION_STRING, &o.against},
+        {"--output", OPTION_STRING, &o.output}, {"--html", OPTION_STRING, &o.html}, {"--explain", OPTION_FLAG, &o.explain},
     };
     int status = PARSE(own, &o.common);
     return status ? status : strata_audit(&o, e);
