@@ -6,8 +6,10 @@ import { viewNames } from './state.js';
 import { complaint } from './card.js';
 import { mountLab } from './views/lab.js';
 import { mountInside } from './views/inside.js';
+import { mountOrders } from './views/orders.js';
+import { mountPairs } from './views/pairs.js';
 
-const views = { lab: mountLab, inside: mountInside };
+const views = { lab: mountLab, inside: mountInside, orders: mountOrders, pairs: mountPairs };
 const needsModel = new Set(['lab', 'inside', 'tours']);
 
 export function createShell({ app, api, info, state }) {

@@ -5,8 +5,8 @@ const COMMON = ['model', 'text', 'order'];
 const VIEWS = {
     lab: ['tok', 'by', 'unit'],
     inside: ['part', 'tok', 'point', 'step', 'head', 'op', 'at', 'coord', 'key'],
-    orders: ['res', 'metric', 'axis', 'tags', 'tagmetric', 'win', 'under'],
-    pairs: ['diff', 'cat', 'posn', 'stat', 'q', 'err', 'page', 'pair', 'pa', 'pb', 'place', 'dims', 'fp', 'zoom'],
+    orders: ['res', 'metric', 'axis', 'bend', 'tags', 'tagmetric', 'win', 'under'],
+    pairs: ['bpart', 'diff', 'cat', 'cats', 'posn', 'stat', 'curve', 'as', 'q', 'tcat', 'tpl', 'err', 'page', 'pa', 'pb', 'place', 'norm', 'rank', 'fp', 'dim', 'dims', 'mode', 'zoom'],
     tours: ['tour', 'card'],
 };
 

@@ -37,7 +37,7 @@ export function columns({ width, height = 220, values, x = {}, y = {}, picked = 
 export function rows({ width, values, max = null, digits = 3, text = v => number(v, digits), colour = accent, onpick = null, label = '', picked = null }) {
     const size = fontSize(), rowHeight = size * 2;
     const measure = word => [...String(word)].reduce((n, c) => n + (c.charCodeAt(0) > 0x2fff ? 1.05 : 0.6), 0) * size;
-    const left = Math.min(width * 0.4, Math.max(...values.map(v => measure(v.label)), size * 3) + size);
+    const left = Math.min(width * 0.4, Math.max(...values.map(v => measure(v.label) * (v.mark ? 1.12 : 1)), size * 3) + size);
     const right = Math.max(...values.map(v => measure(text(v.value))), size * 3) + size * 0.8;
     const numbers = values.flatMap(v => [v.value, v.other, v.hi]).filter(Number.isFinite);
     const top = max ?? Math.max(...numbers.map(Math.abs), 1e-12);

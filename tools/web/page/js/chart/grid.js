@@ -55,7 +55,7 @@ export function grid({ width, rowNames, colNames, cell, scale, onpick = null, pi
 
 /* A colour scale spelled out: from low to high with its numbers. */
 export function legend({ width = 260, scale, text, digits = 2 }) {
-    const size = fontSize(), height = size * 3.1, steps = 40, w = Math.min(width, 300);
+    const size = fontSize(), height = size * 3.1, steps = 40, w = Math.max(Math.min(width, 300), measure(text, size));
     const svg = s('svg', { xmlns: 'http://www.w3.org/2000/svg', width: w, height, viewBox: `0 0 ${w} ${height}`, 'font-family': sans, 'font-size': size, 'aria-hidden': 'true' });
     const lo = scale.kind === 'change' ? -scale.max : 0;
     svg.append(s('text', { x: 0, y: size, fill: ink }, text));

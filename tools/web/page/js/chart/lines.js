@@ -2,7 +2,7 @@
 import { s } from '../dom.js';
 import { frame, padded } from './frame.js';
 import { series as colours, dashes, paper, ink, accent } from './theme.js';
-import { number } from './axis.js';
+import { number, tickText } from './axis.js';
 
 const marks = [
     (x, y, r) => s('circle', { cx: x, cy: y, r }),
@@ -11,8 +11,11 @@ const marks = [
     (x, y, r) => s('path', { d: `M${x} ${y - r * 1.3}L${x + r * 1.3} ${y}L${x} ${y + r * 1.3}L${x - r * 1.3} ${y}Z` }),
 ];
 
-/* series: { name, points: [x, y|null][], band: [x, lo, hi][] }. x, y: { label, ticks, lo, hi }. cursor: an x that is marked. onpick(x of the nearest point). */
-export function lines({ width, height = 300, series, x = {}, y = {}, cursor = null, onpick = null, zero = false, label = '' }) {
+/* series: { name, points: [x, y|null][], band: [x, lo, hi][] }. x, y: { label, ticks, lo, hi }. cursor: an x that is marked. onpick(x of the nearest point). bend: y by its
+ * signed square root, which shows small values beside large ones. */
+export function lines({ width, height = 300, series, x = {}, y = {}, cursor = null, onpick = null, zero = false, bend = false, label = '' }) {
+    const up = v => (bend && Number.isFinite(v) ? Math.sign(v) * Math.sqrt(Math.abs(v)) : v);
+    if (bend) series = series.map(one => ({ ...one, points: one.points.map(([px, py]) => [px, up(py), py]), band: (one.band || []).map(([px, lo, hi]) => [px, up(lo), up(hi)]) }));
     const all = series.flatMap(one => one.points).filter(([, v]) => Number.isFinite(v));
     const banded = series.flatMap(one => one.band || []).filter(b => Number.isFinite(b[1]) && Number.isFinite(b[2]));
     const xs = all.map(p => p[0]);
@@ -25,7 +28,7 @@ export function lines({ width, height = 300, series, x = {}, y = {}, cursor = nu
     const legendHeight = legendRows.length * size * 1.6;
     const f = frame({
         width, height: height - legendHeight,
-        x: { lo: x.lo ?? xlo, hi: x.hi ?? xhi, label: x.label, ticks: x.ticks }, y: { lo: y.lo ?? (zero && ylo > 0 ? 0 : ylo), hi: y.hi ?? yhi, label: y.label, ticks: y.ticks },
+        x: { lo: x.lo ?? xlo, hi: x.hi ?? xhi, label: x.label, ticks: x.ticks }, y: { lo: y.lo ?? (zero && ylo > 0 ? 0 : ylo), hi: y.hi ?? yhi, label: y.label, ticks: bend ? bentTicks(ylo, yhi) : y.ticks },
     });
     f.svg.setAttribute('height', height);
     f.svg.setAttribute('viewBox', `0 0 ${width} ${height}`);
@@ -48,12 +51,12 @@ export function lines({ width, height = 300, series, x = {}, y = {}, cursor = nu
         }
         f.plot.append(s('path', { d, fill: 'none', stroke: colour, 'stroke-width': one.thin ? 1 : 2.2, 'stroke-dasharray': one.dash ?? dashes[i % dashes.length], 'stroke-opacity': one.thin ? 0.5 : 1, 'stroke-linejoin': 'round' }));
         if (!one.thin && one.points.length <= 90) {
-            for (const [px, py] of one.points) {
+            for (const [px, py, real = py] of one.points) {
                 if (!Number.isFinite(py)) continue;
                 const mark = marks[i % marks.length](f.x(px), f.y(py), 3.4);
                 mark.setAttribute('fill', colour);
                 mark.setAttribute('stroke', paper);
-                mark.append(s('title', {}, `${one.name ? `${one.name}: ` : ''}${number(px)}, ${number(py, 4)}`));
+                mark.append(s('title', {}, `${one.name ? `${one.name}: ` : ''}${number(px)}, ${number(real, 4)}`));
                 f.plot.append(mark);
             }
         }
@@ -70,6 +73,18 @@ export function lines({ width, height = 300, series, x = {}, y = {}, cursor = nu
         f.svg.append(hit);
     }
     return f.svg;
+}
+
+/* Round values whose square roots lie in the window, not closer than a tenth of it. */
+function bentTicks(lo, hi) {
+    const out = [];
+    for (const size of [0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 1e4, 1e5, 1e6]) {
+        for (const v of size ? [size, -size] : [0]) {
+            const at = Math.sign(v) * Math.sqrt(Math.abs(v));
+            if (at >= lo && at <= hi && out.every(([other]) => Math.abs(other - at) > (hi - lo) / 10)) out.push([at, tickText(v)]);
+        }
+    }
+    return out;
 }
 
 function layoutLegend(names, width) {

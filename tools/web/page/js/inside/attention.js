@@ -26,19 +26,22 @@ export function mountAttention(root, { ask, info, state, tokenNames, token }) {
     const heads = h('div', { class: 'heads', role: 'listbox', 'aria-label': t('attn.heads') });
     const one = h_ => ({ rows: answer.tokens.length, cols: answer.tokens.length, values: patterns.values.subarray(h_ * answer.tokens.length ** 2, (h_ + 1) * answer.tokens.length ** 2) });
 
-    let map = null;
+    let map = null, mapOf = null; /* the field stays while the same head is shown, so that it keeps focus and zoom */
     const large = card({
         name: 'attention', title: t('attn.large'), hint: t('attn.largeHint'),
         draw: width => {
             if (!answer) return null;
-            const names = tokenNames(answer);
-            map = field({
-                m: one(head()), scale, rowName: r => shown(answer.tokens[r].piece), colName: c => shown(answer.tokens[c].piece), rowLabel: t('attn.query'), colLabel: t('attn.key'), square: true, height: 420,
-                picked: [tok(), Math.min(state.number('key', tok()), answer.tokens.length - 1)], label: `${t('attn.large')} ${names.length}`, words: { zoomIn: t('field.in'), zoomOut: t('field.out'), all: t('field.all') },
-                onpick: (q, k) => state.set({ tok: q, key: k }),
-            });
+            if (mapOf !== head()) {
+                mapOf = head();
+                map = field({
+                    m: one(head()), scale, rowName: r => shown(answer.tokens[r].piece), colName: c => shown(answer.tokens[c].piece), rowLabel: t('attn.query'), colLabel: t('attn.key'), square: true, height: 420,
+                    picked: [tok(), Math.min(state.number('key', tok()), answer.tokens.length - 1)], label: t('attn.large'), words: { zoomIn: t('field.in'), zoomOut: t('field.out'), all: t('field.all') },
+                    onpick: (q, k) => state.set({ tok: q, key: k }),
+                });
+                map.box = h('div', {}, map.node, legend({ scale, text: t('attn.weight') }));
+            }
             map.redraw(width);
-            return h('div', {}, map.node, legend({ scale, text: t('attn.weight') }));
+            return map.box;
         },
         picture: () => map.picture(),
         table: () => ({
@@ -83,6 +86,7 @@ export function mountAttention(root, { ask, info, state, tokenNames, token }) {
         if (got) {
             answer = got;
             patterns = matrix(got.pattern);
+            mapOf = null;
             show();
         }
     }
