@@ -21,7 +21,7 @@ ALL_CFLAGS := -std=c11 -D_GNU_SOURCE -I. -I$(BUILD)/generated $(shell tools/flag
               -pthread $(WARN) $(CFLAGS)
 LIBS    := $(shell tools/flags.sh libs) -lm -pthread
 
-ROOMS   := engine/base kernels kernels/ref kernels/cpu kernels/cuda kernels/exact loaders engine experiments
+ROOMS   := engine/base kernels kernels/ref kernels/cpu kernels/cuda kernels/exact loaders engine experiments tools/web
 SOURCES := $(sort $(wildcard $(addsuffix /*.c,$(ROOMS))))
 TOOLS   := $(sort $(wildcard tools/*.c))
 TESTS   := $(sort $(wildcard tests/test_*.c))
@@ -70,6 +70,15 @@ $(BUILD)/experiments/tagger_model.o: tools/tagger/english.tagger
 
 # Likewise the page of strata audit.
 $(BUILD)/experiments/audit_page.o: experiments/audit_page.html
+
+# So are the files of the page.
+PAGE := $(sort $(shell find tools/web/page -type f ! -name '.*' 2>/dev/null))
+PAGE_TABLE := $(BUILD)/generated/web_page_table.h
+$(BUILD)/page.stamp: FORCE
+	$(call stamp,$(PAGE))
+$(PAGE_TABLE): tools/web/embed.sh $(BUILD)/page.stamp
+	@mkdir -p $(@D) && tools/web/embed.sh $@ $(PAGE)
+$(BUILD)/tools/web/web_page.o: $(PAGE_TABLE) $(PAGE)
 
 # The tests see every function.
 $(BUILD)/libobjects.a: $(OBJECTS) $(BUILD)/link.stamp

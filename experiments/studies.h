@@ -164,6 +164,19 @@ typedef struct StrataAuditOptions {
  * Status 1 when an operation diverges. */
 int strata_audit(const StrataAuditOptions *options, StrataError *e);
 
+typedef struct StrataServeOptions {
+    StrataCommon common;    /* model_name NULL: results can be explored, nothing is run. Serves until *stop is set */
+    const char *output_dir; /* "results": the explorers show what lies below it, and nothing else is opened */
+    const char *host;       /* "127.0.0.1" */
+    const char *token;      /* asked of every request; made where host is not loopback */
+    const char *export_dir; /* write the explorers there as a static site instead of serving */
+    int port, port_given;   /* 8080; 0: any free port */
+    int class_size;         /* so many people work at once; 0: one */
+    int read_only;          /* the list of results stays as it was at the start */
+} StrataServeOptions;
+/* The page and its JSON API (tools/web/API.md). The URL goes to `out`. */
+int strata_serve(const StrataServeOptions *options, StrataError *e);
+
 #ifdef __cplusplus
 }
 #endif

@@ -270,6 +270,24 @@ static int command_audit(int argc, char **argv, StrataError *e)
     return status ? status : strata_audit(&o, e);
 }
 
+static int command_serve(int argc, char **argv, StrataError *e)
+{
+    StrataServeOptions o = {.port = -1};
+    const Option own[] = {
+        {"--output_dir", OPTION_STRING, &o.output_dir},
+        {"--host", OPTION_STRING, &o.host},
+        {"--port", OPTION_INT, &o.port},
+        {"--token", OPTION_STRING, &o.token},
+        {"--class", OPTION_INT, &o.class_size},
+        {"--read_only", OPTION_FLAG, &o.read_only},
+        {"--export", OPTION_STRING, &o.export_dir},
+    };
+    int status = PARSE(own, &o.common);
+    o.port_given = o.port >= 0;
+    o.port = o.port_given ? o.port : 0;
+    return status ? status : strata_serve(&o, e);
+}
+
 typedef struct Command {
     const char *name;
     int (*run)(int argc, char **argv, StrataError *e);
@@ -279,6 +297,7 @@ static const Command commands[] = {
     {"sweep", command_sweep},     {"pos", command_pos},           {"trace", command_trace},     {"next", command_next},
     {"inspect", command_inspect}, {"tokenize", command_tokenize}, {"compare", command_compare}, {"report", command_report},
     {"merge", command_merge},     {"status", command_status},     {"tag", command_tag},         {"audit", command_audit},
+    {"serve", command_serve},
 };
 
 static int wants_help(int argc, char **argv)

@@ -1,0 +1,43 @@
+/* lab_solve.h: what the solutions of lab_arithmetic.c are made of: weights read from the model's file, operands copied from a record,
+ * products and norms with the bound of the audit. */
+#ifndef STRATA_EXPERIMENTS_LAB_SOLVE_H
+#define STRATA_EXPERIMENTS_LAB_SOLVE_H
+
+#include "experiments/audit_math.h"
+#include "experiments/lab_inside.h"
+
+/* A question on its way: what was recorded, and where the answer goes. */
+typedef struct LabAsked {
+    Lab *lab;
+    const Model *model;
+    const ModelTraits *traits;
+    const LabStream *stream;
+    const Order *order;
+    const int32_t *ids;
+    const LabQuestion *question;
+    const LabRecord *record;
+    int layer;
+    size_t row, coordinate; /* row: of the record */
+    DType store;
+    LabArithmetic *out;
+    Error *e;
+} LabAsked;
+
+const Binding *lab_binding(const Model *m, int layer, Role role);
+double *lab_matrix_row(const Model *m, const Binding *b, size_t row, LabOperand *out);
+double *lab_vector(const Binding *b, size_t *n);
+int lab_no_memory(LabAsked *a);
+int lab_missing(LabAsked *a);
+void lab_scalar(LabAsked *a, const char *name, double value);
+double *lab_operand(LabAsked *a, const char *name, const char *op, const double *x, size_t first, size_t n, size_t stride);
+const double *lab_row(const LabMatrix *m, size_t row);
+const LabOp *lab_find_weight(const LabAsked *a, LabOpKind kind, Role role);
+const LabOp *lab_find_kind(const LabAsked *a, LabOpKind kind, size_t nth);
+AuditPrecision lab_precision(const LabAsked *a);
+void lab_set_value(LabAsked *a, Ball b, double engine);
+void lab_set_formula(LabAsked *a, const char *left, const char *right);
+Ball lab_dot(const double *x, const double *w, size_t n, const double *bias, AuditPrecision p);
+int lab_linear(LabAsked *a, Role role, Role bias_role, size_t first_row, const char *symbol, const char *from);
+int lab_norm(LabAsked *a, const LabOp *op, Role gain_role, Role bias_role, const char *from);
+
+#endif
