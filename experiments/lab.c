@@ -48,7 +48,8 @@ static OpsConfig config_of(const Workbench *b, size_t max_tokens)
                                   .n_experts = (size_t)t->route.n_experts,
                                   .top_k = (size_t)t->route.top_k,
                                   .vocab = t->vocab},
-                       .pool = b->session.pool};
+                       .pool = b->session.pool,
+                       .device_index = b->session.device_index};
 }
 
 static int open_scratch(Lab *lab, Error *e)
@@ -172,7 +173,7 @@ int lab_layer_weights(Lab *lab, int layer, const LayerWeights **out, Error *e)
     if (bytes <= lab->weights_left) {
         if ((status = o->alloc(c, bytes, &memory, e)))
             return status;
-        if ((status = model_prepare_layer(lab->model, o, c, layer, memory, &lab->layers[layer], e))) {
+        if ((status = model_prepare_layer(lab->model, o, c, layer, memory, true, &lab->layers[layer], e))) {
             o->free(c, memory, bytes);
             return status;
         }
@@ -187,7 +188,7 @@ int lab_layer_weights(Lab *lab, int layer, const LayerWeights **out, Error *e)
     }
     lab->shared_layer = -1;
     o->slot_done(c, lab->shared);
-    status = model_prepare_layer(lab->model, o, c, layer, lab->shared, &lab->layers[layer], e);
+    status = model_prepare_layer(lab->model, o, c, layer, lab->shared, true, &lab->layers[layer], e);
     if (!status)
         lab->shared_layer = layer;
     return status;

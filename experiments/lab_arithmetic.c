@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "experiments/audit_weights.h"
 #include "experiments/lab_solve.h"
 #include "loaders/rope_table.h"
 
@@ -434,10 +435,11 @@ static int solve_embed(LabAsked *a)
     const ModelTraits *t = a->traits;
     LabOperand place = {0};
     size_t id = (size_t)a->ids[a->question->position], position = (size_t)((int)a->question->position + t->position_offset);
-    double *w = lab_matrix_row(a->model, lab_binding(a->model, 0, ROLE_EMBED), id, &a->out->operands[0]);
+    double *w = lab_matrix_row(a->model, audit_weights_find(a->model, 0, ROLE_EMBED), id, &a->out->operands[0]);
     a->out->n_operands = w != NULL;
-    double *p =
-        t->learned_positions ? lab_matrix_row(a->model, lab_binding(a->model, 0, ROLE_POSITIONS), position, &place) : NULL;
+    double *p = t->learned_positions
+                    ? lab_matrix_row(a->model, audit_weights_find(a->model, 0, ROLE_POSITIONS), position, &place)
+                    : NULL;
     double *stream = malloc(t->d_model * sizeof *stream);
     int status = w && stream && (p || !t->learned_positions) ? STATUS_OK : lab_no_memory(a);
     if (!status) {
@@ -473,9 +475,9 @@ static int solve_logit(LabAsked *a)
                                   : t->final_norm ? "final_norm"
                                                   : "stream",
                                   op->in[0].v, 0, op->in[0].cols, 1);
-    const double *w = lab_matrix_row(a->model, lab_binding(a->model, 0, ROLE_HEAD), a->coordinate, &a->out->operands[1]);
+    const double *w = lab_matrix_row(a->model, audit_weights_find(a->model, 0, ROLE_HEAD), a->coordinate, &a->out->operands[1]);
     a->out->n_operands += w != NULL;
-    double *bias = lab_vector(lab_binding(a->model, 0, ROLE_HEAD_BIAS), &n_bias);
+    double *bias = lab_vector(audit_weights_find(a->model, 0, ROLE_HEAD_BIAS), &n_bias);
     int status = x && w && a->out->operands[1].n == op->in[0].cols ? STATUS_OK : lab_no_memory(a);
     if (!status) {
         Ball y = lab_dot(x, w, op->in[0].cols, bias ? bias + a->coordinate : NULL, lab_precision(a));

@@ -144,8 +144,8 @@ static int head_node(Lab *lab, LabNode *node, LabNode *reference, const int32_t 
         double *lse = node->logits.data ? node->lse + at : s->lse;
         head_tile(lab, view_rows(node->residual, at, rows, resid), s->targets, logits, lse,
                   reference ? &reference_logits : NULL, reference_lse);
-        keep_tile(lab, &h, at, rows, logits, lse, reference != NULL);
-        status = lab_ops(lab)->sync(lab->tap.context, e);
+        if (!(status = lab_ops(lab)->sync(lab->tap.context, e)))
+            keep_tile(lab, &h, at, rows, logits, lse, reference != NULL);
         lab_report(control, from + share * (double)(at + rows) / (double)n);
     }
     if (status) {
@@ -207,8 +207,8 @@ int lab_head_rows(Lab *lab, const double *x, size_t n, const int32_t *targets, c
             head_tile(lab, residual, s->targets, reference_logits, s->reference_lse, NULL, NULL);
         o->upload(lab->tap.context, residual, x + at * d);
         head_tile(lab, residual, s->targets, logits, s->lse, reference ? &reference_logits : NULL, s->reference_lse);
-        keep_tile(lab, out, at, rows, logits, s->lse, reference != NULL);
-        status = o->sync(lab->tap.context, e);
+        if (!(status = o->sync(lab->tap.context, e)))
+            keep_tile(lab, out, at, rows, logits, s->lse, reference != NULL);
         lab_report(control, from + share * (double)(at + rows) / (double)n);
     }
     if (status)

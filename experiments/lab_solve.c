@@ -6,15 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernels/convert.h"
+#include "experiments/audit_weights.h"
 
 /* -- weights from the file -- */
-
-const Binding *lab_binding(const Model *m, int layer, Role role)
-{
-    const Binding *b = role >= ROLE_LAYER_COUNT ? &m->bindings.role[role] : &m->bindings.layers[layer].role[role];
-    return b->n_parts ? b : NULL;
-}
 
 /* The tensor whose bytes hold `at`. */
 static const char *tensor_name(const Model *m, const void *at)
@@ -28,59 +22,32 @@ static const char *tensor_name(const Model *m, const void *at)
     return NULL;
 }
 
-/* Row `row` of a stacked matrix as doubles (malloc'ed), or NULL: none, or memory is out. */
+/* Row `row` of a stacked matrix as an operand; its values (malloc'ed), or NULL: there is none, or memory is out. */
 double *lab_matrix_row(const Model *m, const Binding *b, size_t row, LabOperand *out)
 {
-    size_t at = 0;
-    for (size_t i = 0; b && i < b->n_parts; at += b->parts[i++].rows) {
-        const WeightPart *p = &b->parts[i];
-        if (row < at || row - at >= p->rows)
-            continue;
-        float *narrow = malloc(p->cols * sizeof *narrow + 1);
-        double *wide = malloc(p->cols * sizeof *wide + 1);
-        if (narrow && wide) {
-            convert_row_f32(p, row - at, narrow);
-            for (size_t k = 0; k < p->cols; k++)
-                wide[k] = (double)narrow[k];
-            *out = (LabOperand){.name = "w",
-                                .op = "weight",
-                                .tensor = tensor_name(m, p->data),
-                                .row = (int64_t)(row - at),
-                                .n = p->cols,
-                                .values = wide};
-        } else {
-            free(wide);
-            wide = NULL;
-        }
-        free(narrow);
-        return wide;
-    }
-    return NULL;
+    size_t at = 0, i = 0;
+    while (b && i < b->n_parts && row - at >= b->parts[i].rows)
+        at += b->parts[i++].rows;
+    if (!b || i == b->n_parts)
+        return NULL;
+    double *values = audit_weights_read(b, DTYPE_F32, false, row, 1);
+    if (values)
+        *out = (LabOperand){.name = "w",
+                            .op = "weight",
+                            .tensor = tensor_name(m, b->parts[i].data),
+                            .row = (int64_t)(row - at),
+                            .n = b->parts[i].cols,
+                            .values = values};
+    return values;
 }
 
-/* All of a vector (parts joined), malloc'ed; NULL: none, or memory is out. */
+/* All of a vector, malloc'ed; NULL: there is none, or memory is out. */
 double *lab_vector(const Binding *b, size_t *n)
 {
     *n = 0;
     for (size_t i = 0; b && i < b->n_parts; i++)
         *n += b->parts[i].rows * b->parts[i].cols;
-    double *out = *n ? malloc(*n * sizeof *out) : NULL;
-    size_t at = 0;
-    for (size_t i = 0; out && i < b->n_parts; i++) {
-        const WeightPart *p = &b->parts[i];
-        float *narrow = malloc(p->cols * sizeof *narrow + 1);
-        for (size_t r = 0; narrow && r < p->rows; r++) {
-            convert_row_f32(p, r, narrow);
-            for (size_t k = 0; k < p->cols; k++)
-                out[at++] = (double)narrow[k];
-        }
-        if (!narrow) {
-            free(out);
-            out = NULL;
-        }
-        free(narrow);
-    }
-    return out;
+    return *n ? audit_weights_read(b, DTYPE_F32, true, 0, *n) : NULL;
 }
 
 /* -- pieces of an answer -- */
@@ -154,15 +121,8 @@ void lab_set_formula(LabAsked *a, const char *left, const char *right)
 
 Ball lab_dot(const double *x, const double *w, size_t n, const double *bias, AuditPrecision p)
 {
-    Ball y = {0, 0};
-    Ball *wide = malloc(n * sizeof *wide + 1);
-    for (size_t i = 0; wide && i < n; i++)
-        wide[i] = (Ball){x[i], 0};
-    if (wide)
-        audit_linear(&y, wide, w, 1, n, bias, 1, p);
-    else
-        y = (Ball){NAN, NAN};
-    free(wide);
+    Ball y;
+    audit_linear_output(&y, 1, x, 1, w, n, bias, 1, p.store);
     return y;
 }
 
@@ -174,9 +134,9 @@ int lab_linear(LabAsked *a, Role role, Role bias_role, size_t first_row, const c
         return lab_missing(a);
     size_t row = first_row + a->coordinate, n_bias;
     const double *x = lab_operand(a, "x", from, lab_row(&op->in[0], a->row), 0, op->in[0].cols, 1);
-    const double *w = lab_matrix_row(a->model, lab_binding(a->model, a->layer, role), row, &a->out->operands[1]);
+    const double *w = lab_matrix_row(a->model, audit_weights_find(a->model, a->layer, role), row, &a->out->operands[1]);
     a->out->n_operands += w != NULL;
-    double *bias = bias_role < ROLE_COUNT ? lab_vector(lab_binding(a->model, a->layer, bias_role), &n_bias) : NULL;
+    double *bias = bias_role < ROLE_COUNT ? lab_vector(audit_weights_find(a->model, a->layer, bias_role), &n_bias) : NULL;
     if (!x || !w || a->out->operands[1].n != op->in[0].cols) {
         free(bias);
         return lab_no_memory(a);
@@ -200,8 +160,8 @@ int lab_norm(LabAsked *a, const LabOp *op, Role gain_role, Role bias_role, const
         return lab_missing(a);
     size_t group = op->norm.group, first = a->coordinate / group * group, n_gain, n_bias;
     const double *x = lab_operand(a, "x", from, lab_row(&op->in[0], a->row) + first, first, group, 1);
-    double *gain = lab_vector(lab_binding(a->model, a->layer, gain_role), &n_gain);
-    double *bias = lab_vector(lab_binding(a->model, a->layer, bias_role), &n_bias);
+    double *gain = lab_vector(audit_weights_find(a->model, a->layer, gain_role), &n_gain);
+    double *bias = lab_vector(audit_weights_find(a->model, a->layer, bias_role), &n_bias);
     Ball *y = malloc(group * sizeof *y);
     int status = x && y ? STATUS_OK : lab_no_memory(a);
     if (!status) {

@@ -23,7 +23,6 @@ typedef struct LabAsked {
     Error *e;
 } LabAsked;
 
-const Binding *lab_binding(const Model *m, int layer, Role role);
 double *lab_matrix_row(const Model *m, const Binding *b, size_t row, LabOperand *out);
 double *lab_vector(const Binding *b, size_t *n);
 int lab_no_memory(LabAsked *a);
