@@ -144,6 +144,15 @@ void bpe_memory_free(BpeMemory *m);
 int bpe_encode(const Tokenizer *t, const SpanText *text, Slice piece, BpeMemory *m, TokenList *out, Error *e);
 int token_list_push(TokenList *l, Token token);
 
+/* tokenizer_spm.c: vocabularies of pieces with scores and types, as SentencePiece and GGUF have them */
+enum { PIECE_NORMAL = 1, PIECE_UNKNOWN, PIECE_CONTROL, PIECE_USER_DEFINED, PIECE_UNUSED, PIECE_BYTE };
+int tokenizer_init_pieces(Tokenizer *t, size_t n, const char *path, Error *e);
+/* Control, unknown and user-defined pieces are looked for in the text; bytes and unused pieces are reached by no merge. */
+void tokenizer_set_piece(Tokenizer *t, int32_t id, int type, float score);
+void tokenizer_add_piece(Tokenizer *t, int32_t id, bool special); /* looked for in the text */
+/* The two normalizers of a SentencePiece vocabulary, and its decoding. */
+void tokenizer_set_spaces(Tokenizer *t, bool add_prefix);
+
 /* readers */
 int tokenizer_read_json(Tokenizer *t, const char *path, const char *config_path, Error *e);
 int tokenizer_read_spm(Tokenizer *t, const char *path, const char *config_path, Error *e);

@@ -1,6 +1,6 @@
 /* tokenizer_spm.c: SentencePiece's tokenizer.model (a protobuf ModelProto: 1 pieces {1 piece, 2 score, 3 type}, 2 trainer_spec {3 model_type,
- * 35 byte_fallback, 40-42 ids}, 3 normalizer_spec {1 name, 3 add_dummy_prefix, 4 remove_extra_whitespaces, 5 escape_whitespaces}),
- * and the vocabulary inside a GGUF file. https://github.com/google/sentencepiece/blob/master/src/sentencepiece_model.proto
+ * 35 byte_fallback, 40-42 ids}, 3 normalizer_spec {1 name, 3 add_dummy_prefix, 4 remove_extra_whitespaces, 5 escape_whitespaces}).
+ * https://github.com/google/sentencepiece/blob/master/src/sentencepiece_model.proto
  *
  * Text becomes ids as Hugging Face's converted tokenizer does it: a mark before each stretch of text, marks for spaces, merging
  * by score, bytes for what is unknown. */
@@ -12,11 +12,9 @@
 #include "engine/base/file.h"
 #include "loaders/tokenizer_parts.h"
 
-enum { PIECE_NORMAL = 1, PIECE_UNKNOWN, PIECE_CONTROL, PIECE_USER_DEFINED, PIECE_UNUSED, PIECE_BYTE };
 static const char space_mark[] = "\xe2\x96\x81";
 
-/* The two normalizers of a SentencePiece vocabulary, and its decoding. */
-static void set_spaces(Tokenizer *t, bool add_prefix)
+void tokenizer_set_spaces(Tokenizer *t, bool add_prefix)
 {
     if (add_prefix)
         t->normalizers[t->n_normalizers++] = (TextPart){.kind = PART_PREPEND, .text = space_mark, .text_len = 3};
@@ -27,25 +25,24 @@ static void set_spaces(Tokenizer *t, bool add_prefix)
     t->merge_kind = MERGE_SCORES;
 }
 
-static void add_token(Tokenizer *t, int32_t id, bool special)
+void tokenizer_add_piece(Tokenizer *t, int32_t id, bool special)
 {
     t->special[id] = special;
     if (t->piece_len[id])
         t->added[t->n_added++] = (AddedToken){.content = t->pieces[id], .len = t->piece_len[id], .id = id, .special = special};
 }
 
-/* Control, unknown and user-defined pieces are looked for in the text; bytes and unused pieces are reached by no merge. */
-static void set_type(Tokenizer *t, int32_t id, int type, float score)
+void tokenizer_set_piece(Tokenizer *t, int32_t id, int type, float score)
 {
     t->scores[id] = type == PIECE_NORMAL || type == PIECE_USER_DEFINED ? score : -INFINITY;
     if (type == PIECE_UNKNOWN)
         t->unk_id = id;
     if (type == PIECE_UNKNOWN || type == PIECE_CONTROL || type == PIECE_USER_DEFINED)
-        add_token(t, id, type != PIECE_USER_DEFINED);
+        tokenizer_add_piece(t, id, type != PIECE_USER_DEFINED);
     t->byte_fallback = t->byte_fallback || type == PIECE_BYTE;
 }
 
-static int init(Tokenizer *t, size_t n, const char *path, Error *e)
+int tokenizer_init_pieces(Tokenizer *t, size_t n, const char *path, Error *e)
 {
     int status = vocab_init(t, n, n, e);
     t->scores = arena_array(&t->arena, n + 1, sizeof *t->scores);
@@ -135,7 +132,7 @@ static int read_piece(Tokenizer *t, Proto p, int32_t id, const char *path, Error
     float score;
     memcpy(&score, &bits, 4);
     vocab_put(t, text, len, id);
-    set_type(t, id, type, score == score ? score : 0);
+    tokenizer_set_piece(t, id, type, score == score ? score : 0);
     return STATUS_OK;
 }
 
@@ -182,7 +179,7 @@ static int read_normalizer(Tokenizer *t, Proto p, const char *path, Error *e)
                          "%s: normalizer_spec is not served: expected the identity, without remove_extra_whitespaces, with "
                          "escape_whitespaces",
                          path);
-    set_spaces(t, prefix);
+    tokenizer_set_spaces(t, prefix);
     return STATUS_OK;
 }
 
@@ -196,7 +193,7 @@ static int read_proto(Tokenizer *t, Proto p, const char *path, Error *e)
         n += f.number == 1;
     if (more < 0 || !n || n > 100000000)
         return damaged(path, "pieces", e);
-    if ((status = init(t, n, path, e)))
+    if ((status = tokenizer_init_pieces(t, n, path, e)))
         return status;
     t->bos = 1; /* the proto's defaults */
     t->eos = 2;
@@ -211,7 +208,7 @@ static int read_proto(Tokenizer *t, Proto p, const char *path, Error *e)
             status = (has_normalizer = true, read_normalizer(t, f.bytes, path, e));
     }
     if (!status && !has_normalizer)
-        set_spaces(t, true);
+        tokenizer_set_spaces(t, true);
     t->bos = t->bos >= 0 && (size_t)t->bos < n ? t->bos : -1;
     t->eos = t->eos >= 0 && (size_t)t->eos < n ? t->eos : -1;
     return status;
@@ -229,137 +226,5 @@ int tokenizer_read_spm(Tokenizer *t, const char *path, const char *config_path, 
     t->fuse_unk = true;
     t->adds_bos = t->bos >= 0;
     snprintf(t->description, sizeof t->description, "SentencePiece BPE, %zu tokens", t->n_ids);
-    return status;
-}
-
-/* -- GGUF -- */
-
-typedef struct Preset {
-    const char *name, *regex; /* regex NULL: GPT-2's */
-    bool digits, ignore_merges;
-} Preset;
-
-#define LLAMA3_REGEX \
-    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| " \
-    "?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-#define QWEN2_REGEX \
-    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| " \
-    "?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-
-static const Preset presets[] = {
-    {"default", NULL, false, false},
-    {"gpt-2", NULL, false, false},
-    {"gpt2", NULL, false, false},
-    {"phi-2", NULL, false, false},
-    {"mpt", NULL, false, false},
-    {"olmo", NULL, false, false},
-    {"smollm", NULL, true, false},
-    {"starcoder", NULL, true, false},
-    {"refact", NULL, true, false},
-    {"command-r", NULL, true, false},
-    {"codeshell", NULL, true, false},
-    {"llama-bpe", LLAMA3_REGEX, false, true},
-    {"llama3", LLAMA3_REGEX, false, true},
-    {"llama-v3", LLAMA3_REGEX, false, true},
-    {"qwen2", QWEN2_REGEX, false, false},
-    {"stablelm2", QWEN2_REGEX, false, false},
-    {"deepseek-r1-qwen", QWEN2_REGEX, false, false},
-};
-
-static int set_preset(Tokenizer *t, const Gguf *g, const char *file, Error *e)
-{
-    GgufString name = {"default", 7};
-    gguf_string(g, "tokenizer.ggml.pre", &name);
-    for (size_t i = 0; i < sizeof presets / sizeof presets[0]; i++) {
-        const Preset *p = &presets[i];
-        if (strlen(p->name) != name.len || memcmp(p->name, name.s, name.len) != 0)
-            continue;
-        int status = STATUS_OK;
-        if (p->digits)
-            t->pre[t->n_pre++] = (TextPart){.kind = PART_DIGITS, .individual = true};
-        TextPart bytes = {.kind = PART_BYTE_LEVEL}, split = {.kind = PART_SPLIT, .behavior = SPLIT_ISOLATED};
-        if (p->regex)
-            status = pattern_compile(p->regex, strlen(p->regex), &t->arena, &split.regex, e);
-        else
-            status = text_default_regex(&t->arena, &bytes.regex, e);
-        if (p->regex)
-            t->pre[t->n_pre++] = split;
-        t->pre[t->n_pre++] = bytes;
-        t->ignore_merges = p->ignore_merges;
-        t->byte_level = true;
-        return status;
-    }
-    return error_set(e, STATUS_FAILED, "%s: tokenizer.ggml.pre: \"%.*s\" is not served", file,
-                     (int)(name.len < 60 ? name.len : 60), name.s);
-}
-
-static int read_merges(Tokenizer *t, const GgufValue *merges, const char *file, Error *e)
-{
-    int status = merges_init(t, merges->array_len, e);
-    for (size_t i = 0; !status && i < merges->array_len; i++) {
-        GgufString m = merges->strings[i];
-        const char *space = m.len > 1 ? memchr(m.s + 1, ' ', m.len - 1) : NULL;
-        size_t left = space ? (size_t)(space - m.s) : 0, right = space ? m.len - left - 1 : 0;
-        char joined[1024];
-        if (!space || left + right > sizeof joined)
-            return error_set(e, STATUS_FAILED, "%s: tokenizer.ggml.merges[%zu]: expected two tokens", file, i);
-        memcpy(joined, m.s, left);
-        memcpy(joined + left, space + 1, right);
-        int32_t a = vocab_find(t, m.s, left), b = vocab_find(t, space + 1, right), both = vocab_find(t, joined, left + right);
-        if (a < 0 || b < 0 || both < 0)
-            return error_set(e, STATUS_FAILED, "%s: tokenizer.ggml.merges[%zu]: a token that is not in the vocabulary", file,
-                             i);
-        merges_put(t, a, b, (int32_t)i, both);
-    }
-    return status;
-}
-
-static int32_t gguf_id(const Gguf *g, const char *key, size_t n)
-{
-    int64_t id;
-    return gguf_integer(g, key, &id) && id >= 0 && (uint64_t)id < n ? (int32_t)id : -1;
-}
-
-int tokenizer_read_gguf(Tokenizer *t, const Gguf *g, const char *file, Error *e)
-{
-    GgufString model = {"", 0};
-    const GgufValue *tokens = gguf_get(g, "tokenizer.ggml.tokens"), *types = gguf_get(g, "tokenizer.ggml.token_type");
-    const GgufValue *scores = gguf_get(g, "tokenizer.ggml.scores"), *merges = gguf_get(g, "tokenizer.ggml.merges");
-    gguf_string(g, "tokenizer.ggml.model", &model);
-    bool bytes = model.len == 4 && memcmp(model.s, "gpt2", 4) == 0, spm = model.len == 5 && memcmp(model.s, "llama", 5) == 0;
-    if (!tokens || tokens->type != GGUF_ARRAY || !tokens->strings || !tokens->array_len)
-        return error_set(e, STATUS_FAILED, "%s: tokenizer.ggml.tokens: expected an array of strings", file);
-    if (!bytes && !spm)
-        return error_set(e, STATUS_FAILED, "%s: tokenizer.ggml.model: \"%.*s\" is not served: expected gpt2 or llama", file,
-                         (int)(model.len < 60 ? model.len : 60), model.s);
-    size_t n = tokens->array_len;
-    if ((types && types->array_len != n) || (spm && (!scores || scores->array_len != n)) ||
-        (bytes && (!merges || !merges->strings)))
-        return error_set(e, STATUS_FAILED, "%s: tokenizer.ggml: types, scores or merges do not fit %zu tokens", file, n);
-    int status = init(t, n, file, e);
-    for (size_t i = 0; !status && i < n; i++) {
-        const char *s = arena_strndup(&t->arena, tokens->strings[i].s, tokens->strings[i].len);
-        int type = types ? (int)gguf_array_integer(types, i) : PIECE_NORMAL;
-        if (!s)
-            return error_set(e, STATUS_FAILED, "%s: out of memory", file);
-        vocab_put(t, s, tokens->strings[i].len, (int32_t)i);
-        if (spm)
-            set_type(t, (int32_t)i, type, (float)gguf_array_number(scores, i));
-        else if (type == PIECE_CONTROL || type == PIECE_USER_DEFINED || type == PIECE_UNKNOWN)
-            add_token(t, (int32_t)i, type != PIECE_USER_DEFINED);
-    }
-    bool flag;
-    if (!status && spm) {
-        set_spaces(t, gguf_bool(g, "tokenizer.ggml.add_space_prefix", &flag) ? flag : true);
-        t->fuse_unk = true;
-    } else if (!status) {
-        status = read_merges(t, merges, file, e);
-        if (!status)
-            status = set_preset(t, g, file, e);
-    }
-    t->bos = gguf_id(g, "tokenizer.ggml.bos_token_id", n);
-    t->eos = gguf_id(g, "tokenizer.ggml.eos_token_id", n);
-    t->adds_bos = gguf_bool(g, "tokenizer.ggml.add_bos_token", &flag) ? flag : spm && t->bos >= 0;
-    snprintf(t->description, sizeof t->description, "GGUF %s, %zu tokens", spm ? "SentencePiece BPE" : "byte-level BPE", n);
     return status;
 }
