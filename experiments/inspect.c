@@ -117,8 +117,8 @@ static void describe(const Workbench *b, StrBuf *out)
     const Model *m = &b->model;
     const ModelTraits *t = &m->traits;
     double gib = 1024.0 * 1024.0 * 1024.0, layer = model_flops_attn(m, 0) + model_flops_mlp(m, 0);
-    strbuf_printf(out, "%s\n  files        %s (%zu tensors, %.3f GiB)\n", b->path.name, b->path.path, m->files.n_tensors,
-                  (double)model_file_bytes(m) / gib);
+    strbuf_printf(out, "%s\n  files        %s (%zu file%s, %zu tensors, %.3f GiB)\n", b->path.name, b->path.path,
+                  m->files.n_maps, m->files.n_maps == 1 ? "" : "s", m->files.n_tensors, (double)model_file_bytes(m) / gib);
     strbuf_printf(out, "  type         %s%s%s, %.1f million parameters%s\n", t->model_type,
                   t->torch_dtype[0] ? ", saved as " : "", t->torch_dtype, (double)model_parameters(m) * 1e-6,
                   t->tied_embeddings ? ", head tied to the embedding" : "");

@@ -1,5 +1,6 @@
 /* tensor_file.c: opens a model's tensors: chooses the files of a directory as Hugging Face does (model.safetensors first, else
- * the shards that model.safetensors.index.json names), maps them, and joins their tensors into one list sorted by name. */
+ * the shards that model.safetensors.index.json names), or all parts of a split GGUF file, maps them, and joins their tensors into
+ * one list sorted by name. */
 #include "loaders/tensor_file.h"
 
 #include <dirent.h>
@@ -230,11 +231,76 @@ static int explain_directory(const char *dir, Error *e)
                      dir);
 }
 
+/* "NAME-00002-of-00005.gguf" is part 2 of 5 as llama.cpp splits a file: n_parts, and how many bytes of the path lie before the
+ * part's number. False for any other name. */
+static bool split_name(const char *path, size_t *stem_len, unsigned *n_parts)
+{
+    static const char shape[] = "-00000-of-00000.gguf";
+    size_t len = strlen(path), n = sizeof shape - 1;
+    if (len <= n)
+        return false;
+    const char *tail = path + len - n;
+    for (size_t i = 0; i < n; i++)
+        if (shape[i] == '0' ? tail[i] < '0' || tail[i] > '9' : tail[i] != shape[i])
+            return false;
+    *stem_len = len - n;
+    *n_parts = (unsigned)strtoul(tail + 10, NULL, 10);
+    return *n_parts > 0;
+}
+
+static int64_t split_number(const Gguf *g, const char *key, int64_t absent)
+{
+    int64_t x = absent;
+    return gguf_integer(g, key, &x) ? x : absent;
+}
+
+/* All parts of a split GGUF file, whichever of them was named. The metadata is the first part's. */
+static int open_split(TensorFile *f, const char *path, size_t stem_len, unsigned n_parts, Error *e)
+{
+    int status = reserve_maps(f, n_parts, path, e);
+    Gguf *first = NULL;
+    for (unsigned i = 0; i < n_parts && !status; i++) {
+        StrBuf part = {0};
+        strbuf_append(&part, path, stem_len);
+        strbuf_printf(&part, "-%05u-of-%05u.gguf", i + 1, n_parts);
+        if (part.failed)
+            status = no_memory(path, e);
+        else if (!file_exists(part.data))
+            status = error_set(e, STATUS_FAILED, "%s: not found: part %u of the %u that %s is split into", part.data, i + 1,
+                               n_parts, file_basename(path));
+        else if (!(status = add_file(f, part.data, e))) {
+            int64_t count = split_number(f->gguf, "split.count", 1), number = split_number(f->gguf, "split.no", 0);
+            if (count != n_parts || number != i)
+                status = error_set(e, STATUS_FAILED, "%s: expected split.no %u and split.count %u, found %lld and %lld",
+                                   part.data, i, n_parts, (long long)number, (long long)count);
+        }
+        first = first ? first : f->gguf;
+        strbuf_free(&part);
+    }
+    if (status)
+        return status;
+    f->gguf = first;
+    int64_t n_tensors = split_number(first, "split.tensors.count", (int64_t)f->n_tensors);
+    if (n_tensors != (int64_t)f->n_tensors)
+        return error_set(e, STATUS_FAILED, "%s: split.tensors.count: expected the %zu tensors of all parts, found %lld", path,
+                         f->n_tensors, (long long)n_tensors);
+    return sort_tensors(f, path, e);
+}
+
 static int open_single(TensorFile *f, const char *path, Error *e)
 {
+    size_t stem_len;
+    unsigned n_parts;
+    if (split_name(path, &stem_len, &n_parts) && n_parts > 1)
+        return open_split(f, path, stem_len, n_parts, e);
     int status = reserve_maps(f, 1, path, e);
     if (!status)
         status = add_file(f, path, e);
+    if (!status && f->gguf && split_number(f->gguf, "split.count", 1) > 1)
+        return error_set(
+            e, STATUS_FAILED,
+            "%s: a part of a split file: expected its name to end in -NNNNN-of-%05lld.gguf, the other parts beside it", path,
+            (long long)split_number(f->gguf, "split.count", 1));
     return status ? status : sort_tensors(f, path, e);
 }
 

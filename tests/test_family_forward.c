@@ -32,10 +32,13 @@ static void list_cases(const char *root)
     qsort(cases, n_cases, sizeof cases[0], by_name);
 }
 
-/* The model of a case: its directory, or the GGUF file in it. */
+/* The model of a case: its directory, or the GGUF file in it, or a part of a split one. */
 static const char *model_of(const char *directory, char path[300])
 {
     snprintf(path, 300, "%.256s/model.gguf", directory);
+    if (file_exists(path))
+        return path;
+    snprintf(path, 300, "%.256s/model-00002-of-00003.gguf", directory);
     return file_exists(path) ? path : directory;
 }
 

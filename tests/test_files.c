@@ -9,6 +9,7 @@
 #include "kernels/convert.h"
 #include "loaders/tensor_file.h"
 #include "tests/parse_exactly.h"
+#include "loaders/gguf.h"
 #include "tests/temp_folder.h"
 
 #define MODELS "tests/data/models/"
@@ -358,6 +359,34 @@ static void sharded_directories(void)
     }
 }
 
+static void split_gguf_files(void)
+{
+    static const char *const parts[] = {"split/model-00001-of-00003.gguf", "split/model-00002-of-00003.gguf",
+                                        "split/model-00003-of-00003.gguf"};
+    Error e = {{0}};
+    TensorFile f;
+    for (int i = 0; i < 3; i++) {
+        char path[128];
+        snprintf(path, sizeof path, "tests/data/gguf/qwen2-split/%s", parts[i] + 6);
+        copy_temp(path, parts[i]);
+    }
+    for (int i = 0; i < 3; i++) { /* whichever part is named, all are opened, and the metadata is the first's */
+        char *path = temp_path(parts[i]);
+        CHECK_MSG(tensor_file_open(path, &f, &e) == 0, "%s", e.text);
+        CHECK(f.n_maps == 3 && f.n_tensors == 39 && f.gguf && gguf_get(f.gguf, "qwen2.block_count"));
+        tensor_file_close(&f);
+        free(path);
+    }
+    copy_temp("tests/data/gguf/qwen2-split/model-00002-of-00003.gguf", "split/model-00003-of-00003.gguf");
+    expect_open(parts[0], "expected split.no 2 and split.count 3, found 1 and 3");
+    remove_temp(parts[2]);
+    expect_open(parts[0], "part 3 of the 3 that model-00001-of-00003.gguf is split into");
+    copy_temp("tests/data/gguf/qwen2-split/model-00001-of-00003.gguf", "split/renamed.gguf");
+    expect_open("split/renamed.gguf", "a part of a split file: expected its name to end in -NNNNN-of-00003.gguf");
+    copy_temp("tests/data/gguf/qwen2/model.gguf", "split/whole-00001-of-00001.gguf");
+    expect_open("split/whole-00001-of-00001.gguf", NULL);
+}
+
 static void directories_without_weights(void)
 {
     write_temp("empty/config.json", "{}", 2);
@@ -395,6 +424,7 @@ int main(void)
     RUN(safetensors_refusals);
     RUN(header_round_trip);
     RUN(sharded_directories);
+    RUN(split_gguf_files);
     RUN(directories_without_weights);
     temp_end();
     return test_finish();

@@ -86,6 +86,7 @@ MODELS = {
     "exaone4": ("exaone4", dict(BASE, num_hidden_layers=4, sliding_window=5, layer_types=SLIDE4), "new"),
     "seed_oss": ("seed_oss", dict(BASE, head_dim=8, attention_out_bias=True), "new"),
     "ernie4_5": ("ernie4_5", dict(BASE, head_dim=8, use_bias=True), "new"),
+    "qwen2-split": ("qwen2", dict(BASE), "split"),
     "glm4": ("glm4", dict(BASE, head_dim=8, attention_bias=False), "old"),
 }
 
@@ -117,14 +118,15 @@ def for_the_converter(directory, dialect):
         json.dump({"model": {"vocab": vocabulary}, "added_tokens": []}, open(os.path.join(directory, "tokenizer.json"), "w"))
 
 
-def convert(source, target):
+def convert(source, target, split):
     # config.json as it stands: transformers would drop the keys of older dialects
     ModelBase.load_hparams = staticmethod(lambda directory, *_: json.load(open(os.path.join(directory, "config.json"))))
     hparams = ModelBase.load_hparams(Path(source), False)
     model_class = get_model_class(get_model_architecture(hparams, ModelType.TEXT))
     model_class = type(model_class.__name__, (model_class,), {"set_vocab": pieces, "model_arch": model_class.model_arch})
     with torch.inference_mode():
-        model_class(Path(source), gguf.LlamaFileType.ALL_F32, Path(target), model_name=os.path.basename(source)).write()
+        model_class(Path(source), gguf.LlamaFileType.ALL_F32, Path(target), model_name=os.path.basename(source),
+                    split_max_tensors=15 if split else 0).write()
 
 
 def main():
@@ -141,7 +143,7 @@ def main():
             make(source, model_type, configuration, torch.float32, "old" if dialect == "old" else "new",
                  3000 + list(MODELS).index(name))
             for_the_converter(source, dialect)
-            convert(source, os.path.join(directory, "model.gguf"))
+            convert(source, os.path.join(directory, "model.gguf"), dialect == "split")
             shutil.copy(os.path.join(source, "expected.safetensors"), directory)
             os.chmod(os.path.join(directory, "expected.safetensors"), 0o644)
 
