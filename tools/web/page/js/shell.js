@@ -8,8 +8,9 @@ import { mountLab } from './views/lab.js';
 import { mountInside } from './views/inside.js';
 import { mountOrders } from './views/orders.js';
 import { mountPairs } from './views/pairs.js';
+import { mountTours } from './tours/tours.js';
 
-const views = { lab: mountLab, inside: mountInside, orders: mountOrders, pairs: mountPairs };
+const views = { lab: mountLab, inside: mountInside, orders: mountOrders, pairs: mountPairs, tours: mountTours };
 const needsModel = new Set(['lab', 'inside', 'tours']);
 
 export function createShell({ app, api, info, state }) {
@@ -63,7 +64,7 @@ export function createShell({ app, api, info, state }) {
         replace(header,
             h('a', { class: 'skip', href: '#view', onclick: e => { e.preventDefault(); main.focus(); } }, t('shell.skip')),
             h('a', { class: 'mark', href: state.address(info.live ? 'lab' : 'orders') }, h('img', { src: 'favicon.svg', alt: '', width: 26, height: 26 }), h('span', {}, 'Strata')),
-            h('nav', { 'aria-label': t('shell.views') }, viewNames.filter(view => view in views).map(view => h('a', {
+            h('nav', { 'aria-label': t('shell.views') }, viewNames.map(view => h('a', {
                 href: state.address(view), 'aria-current': view === state.view ? 'page' : null, 'data-view': view,
                 onclick: e => {
                     if (e.metaKey || e.ctrlKey || e.shiftKey) return;
