@@ -32,7 +32,8 @@ export function mountArithmetic(root, { ask, info, state, tokenNames, token }) {
 
     const steps = () => list.ops.filter(entry => entry.step !== null);
     const step = () => Math.max(0, Math.min(steps().length - 1, state.number('step', 0)));
-    const opsHere = () => [...list.ops.filter(e => e.step === null && e.ops[0].op === 'embed').flatMap(e => e.ops), ...(steps()[step()]?.ops ?? []), ...list.ops.filter(e => e.step === null).flatMap(e => e.ops).filter(o => o.op !== 'embed')];
+    const outside = () => list.ops.filter(e => e.step === null).flatMap(e => e.ops);
+    const opsHere = () => [...outside().filter(o => o.op === 'embed'), ...(steps()[step()]?.ops ?? []), ...outside().filter(o => o.op !== 'embed')];
     const op = () => (opsHere().some(o => o.op === state.get('op')) ? state.get('op') : opsHere().find(o => o.op === 'q')?.op ?? opsHere()[0].op);
     const at = () => Math.max(0, Math.min(list.tokens.length - 1, state.number('at', list.tokens.length - 1)));
     const size = () => opsHere().find(o => o.op === op())?.size || 0;
@@ -114,7 +115,7 @@ export function mountArithmetic(root, { ask, info, state, tokenNames, token }) {
         const where = table[answer.op]?.[name];
         return where && opsOf(where).includes(where.op) ? { step: s, at: answer.position, ...where } : null;
     }
-    const opsOf = where => (OUTSIDE.has(where.op) ? list.ops.filter(e => e.step === null) : list.ops.filter(e => e.step === (where.step ?? answer.step))).flatMap(e => e.ops.map(o => o.op));
+    const opsOf = where => (OUTSIDE.has(where.op) ? outside() : list.ops.filter(e => e.step === (where.step ?? answer.step)).flatMap(e => e.ops)).map(o => o.op);
 
     function show() {
         if (!list) return;

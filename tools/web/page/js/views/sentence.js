@@ -8,7 +8,7 @@ const UNLIKELY_NATS = 6.2; /* mean loss above which a text looks unlike anything
 /* onchange(text): after every edit that the limits allow. */
 export function sentenceField({ info, value, onchange }) {
     const notes = h('div', { class: 'notes', 'aria-live': 'polite' });
-    const area = h('textarea', { id: 'sentence', rows: 2, spellcheck: 'false', autocomplete: 'off', value, 'aria-describedby': 'sentence-notes' });
+    const area = h('textarea', { id: 'sentence', rows: 1, spellcheck: 'false', autocomplete: 'off', value, 'aria-describedby': 'sentence-notes' });
     notes.id = 'sentence-notes';
     const node = h('div', { class: 'sentence' }, h('label', { for: 'sentence', class: 'label' }, t('lab.sentence')), area, notes);
     const fit = () => {
