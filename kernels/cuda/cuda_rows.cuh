@@ -1,4 +1,4 @@
-/* cuda_rows.cuh: launches of the row kernels (cuda_rows.cu, cuda_norm.cu, cuda_embed.cu, cuda_convert.cu) and of the head
+/* cuda_rows.cuh: launches of the row kernels (cuda_rows.cu, cuda_norm.cu, cuda_convert.cu) and of the head
  * (cuda_head.cu), for the table. Each enqueues on the stream; none waits, allocates or fails but through cudaGetLastError(). Pointers
  * are the device's. Views are of F32 (residual stream, logits) or BF16 (activations) as ops.h's entry of the same name allows; any
  * alignment of their elements is served, rows that begin on 16 bytes (ld a multiple of 8) fastest. T = 0 launches nothing. */
