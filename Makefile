@@ -67,6 +67,8 @@ $(BUILD)/%.o: %.c $(BUILD)/flags.stamp | $(VERSION_H) $(BUILD)/setup.stamp
 
 # The model of the part-of-speech tagger is part of this object (.incbin).
 $(BUILD)/experiments/tagger_model.o: tools/tagger/english.tagger
+# So are the lexicon and the templates of pairs.
+$(BUILD)/experiments/pair_data.o: $(wildcard experiments/pairs/*.txt)
 
 # Likewise the page of strata audit.
 $(BUILD)/experiments/audit_page.o: experiments/audit_page.html

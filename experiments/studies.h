@@ -142,6 +142,24 @@ typedef struct StrataReportOptions {
 /* The paper's material: LaTeX and CSV tables, figures at 84 and 174 mm, methods text, an index. */
 int strata_report(const StrataReportOptions *options, StrataError *e);
 
+typedef struct StrataPairsOptions {
+    StrataCommon common;     /* model_name: whose tokenizer verifies; its weights are not read. seed: of the templates' draws */
+    const char *source;      /* "templates", "api", or a .csv, .tsv or .jsonl of pairs */
+    const char *output;      /* "pairs.jsonl"; STEM.rejected.jsonl and STEM.meta.json beside it */
+    const char *categories;  /* "tense,article"; NULL: all */
+    const char *category;    /* of a file that names none */
+    const char *templates;   /* a folder of lexicon and templates instead of the built-in ones */
+    const char *review;      /* a CSV: written where absent, else read, and what it refuses is left out */
+    uint64_t per_category;   /* 500 */
+    const char *api_base;    /* "https://api.openai.com/v1" */
+    const char *api_model;   /* required by "api"; the key is read from STRATA_API_KEY, else OPENAI_API_KEY */
+    const char *temperature; /* "1" */
+    int first_token;         /* templates: pairs whose first token is the edit, a class of its own */
+    int dry_run, force;
+} StrataPairsOptions;
+/* Pairs of sentences that differ in one token, verified under a tokenizer (experiments/pair_file.h). */
+int strata_pairs(const StrataPairsOptions *options, StrataError *e);
+
 typedef struct StrataTagOptions {
     const char *path; /* English text in UTF-8, or a treebank in CoNLL-U; either may be gzipped */
     int is_conllu;

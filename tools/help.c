@@ -16,6 +16,7 @@ static const char overview[] =
     "  strata merge     join the shards of a sweep that ran as several processes\n"
     "  strata status    how far the runs below a folder are\n"
     "  strata pos       the change by part of speech, from a finished sweep\n"
+    "  strata pairs     sentence pairs that differ in one token, verified under the model's tokenizer\n"
     "  strata trace     residual streams of a text at every step, to safetensors\n"
     "  strata audit     every operation against f64, in a dump of another implementation\n"
     "  strata serve     the lab in the browser: a live model, and the results of the studies\n"
@@ -138,6 +139,24 @@ static const Topic topics[] = {
                "  shuffle = \"shuffle(\" number \"-\" number [ \",\" \"seed=\" number ] \")\" ;\n"
                "\n"
                "A file of orders holds one a line, \"spec\" or \"name: spec\"; # begins a comment.\n"},
+    {"pairs",
+     "strata pairs: pairs of sentences that differ in one token\n"
+     "\n"
+     "  strata pairs --model_name tools/demo/model --output pairs.jsonl\n"
+     "  strata pairs --model_name MODEL --categories tense,article --per_category 2000 --seed 7 --output errors.jsonl\n"
+     "\n"
+     "  --model_name NAME     whose tokenizer verifies the pairs: as many tokens, one that differs. No weights are read\n"
+     "  --source templates    built-in English templates (default; offline, the same for the same --seed)\n"
+     "  --templates DIR       your own instead: copy experiments/pairs, whose README.md says how they are written\n"
+     "  --categories A,B      of subject, place, adjective, tense, article, article_choice, preposition, number, negation, "
+     "spelling\n"
+     "  --per_category 500    fewer where the sentences are used up; the reason is said, nothing is padded\n"
+     "  --first_token         pairs whose first token is the edit (an attention sink), a class of its own\n"
+     "  --output pairs.jsonl  --force (write it anew)\n"
+     "\n"
+     "Writes OUTPUT (a, b, category, template, words, edit_index, onset_index, ids_a, ids_b, error_side; indices without "
+     "BOS),\n"
+     "STEM.rejected.jsonl (what was refused, and why) and STEM.meta.json. Next: strata diff --pairs OUTPUT.\n"},
     {"trace",
      "strata trace: residual streams of one text at every step of an order\n"
      "\n"

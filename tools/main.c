@@ -288,6 +288,28 @@ static int command_serve(int argc, char **argv, StrataError *e)
     return status ? status : strata_serve(&o, e);
 }
 
+static int command_pairs(int argc, char **argv, StrataError *e)
+{
+    StrataPairsOptions o = {0};
+    const Option own[] = {
+        {"--source", OPTION_STRING, &o.source},
+        {"--output", OPTION_STRING, &o.output},
+        {"--categories", OPTION_STRING, &o.categories},
+        {"--category", OPTION_STRING, &o.category},
+        {"--templates", OPTION_STRING, &o.templates},
+        {"--review", OPTION_STRING, &o.review},
+        {"--per_category", OPTION_COUNT, &o.per_category},
+        {"--api_base", OPTION_STRING, &o.api_base},
+        {"--api_model", OPTION_STRING, &o.api_model},
+        {"--temperature", OPTION_STRING, &o.temperature},
+        {"--first_token", OPTION_FLAG, &o.first_token},
+        {"--dry_run", OPTION_FLAG, &o.dry_run},
+        {"--force", OPTION_FLAG, &o.force},
+    };
+    int status = PARSE(own, &o.common);
+    return status ? status : strata_pairs(&o, e);
+}
+
 typedef struct Command {
     const char *name;
     int (*run)(int argc, char **argv, StrataError *e);
@@ -297,7 +319,7 @@ static const Command commands[] = {
     {"sweep", command_sweep},     {"pos", command_pos},           {"trace", command_trace},     {"next", command_next},
     {"inspect", command_inspect}, {"tokenize", command_tokenize}, {"compare", command_compare}, {"report", command_report},
     {"merge", command_merge},     {"status", command_status},     {"tag", command_tag},         {"audit", command_audit},
-    {"serve", command_serve},
+    {"serve", command_serve},     {"pairs", command_pairs},
 };
 
 static int wants_help(int argc, char **argv)
