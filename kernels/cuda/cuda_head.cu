@@ -1,8 +1,8 @@
 /* cuda_head.cu: what is read off a tile of logits (ops.h, HeadArgs), one block a row, one pass over the row:
  *   every thread keeps the largest logit it saw and the sum of e^(z - that), scaled anew when a larger one comes; the sums over word
  *   starts likewise; the KL's sum p (x - z) with p = e^(x - lse_x) needs no maximum. Sums are f64, their terms groups of 4 in f32.
- * The target's logit is read before the pass, behind a barrier, since the pass may rewrite the row (scale, soft cap). The order of every
- * sum depends on V alone: the same logits give the same bits, and a KL of exactly 0. */
+ * A KL is exactly 0 where no logit differs from the intact one, however rows are aligned and sums cut: then none is computed. The target's
+ * logit is read before the pass, behind a barrier, since the pass may rewrite the row (scale, soft cap). */
 #include "kernels/cuda/cuda_block.cuh"
 
 #include <math.h>
@@ -27,7 +27,7 @@ typedef struct Seen {
     float most;
     int32_t top;    /* where most is first; INT32_MAX: nowhere yet */
     int32_t before; /* logits that come before the target's */
-    int32_t broken; /* not finite */
+    int32_t broken; /* bit 0: a logit is not finite; bit 1: one differs from the intact one */
     double sum, starts, kl;
 } Seen;
 
@@ -69,7 +69,7 @@ DEVICE_FN void see(Seen &s, const float (&z)[N], const float (&x)[N], const uint
     float most = s.most;
 #pragma unroll
     for (int j = 0; j < N; j++) {
-        s.broken |= !(fabsf(z[j]) < INFINITY);
+        s.broken |= (fabsf(z[j]) < INFINITY ? 0 : 1) | (z[j] == x[j] ? 0 : 2);
         s.before += z[j] > target_z || (z[j] == target_z && v + j < target);
         if (z[j] > most) {
             most = z[j];
@@ -179,17 +179,19 @@ CUDA_KERNEL(HEAD_THREADS) head_kernel(HeadKernelArgs a)
         Seen other = warps[w];
         merge(s, other);
     }
-    double nan = (double)NAN, lse = s.broken ? nan : (double)s.most + log(s.sum);
+    bool finite = !(s.broken & 1);
+    double nan = (double)NAN, lse = finite ? (double)s.most + log(s.sum) : nan;
     a.lse[t] = lse;
     a.nll[t] = target >= 0 ? lse - (double)target_z : nan;
     a.rank[t] = target >= 0 ? s.before : -1;
     a.top1[t] = s.top == INT32_MAX ? 0 : s.top;
-    if (has_intact) {
+    double kl = 0;
+    if (has_intact && s.broken & 2) { /* else exactly 0, however rows are aligned and sums cut */
         double x = a.intact_lse[t];
         /* The f32 x_lse leaves p a factor e^(x_lse - x) too small or large; it is put right here. */
-        s.kl = s.kl * exp((double)x_lse - x) + (lse - x);
+        kl = s.kl * exp((double)x_lse - x) + (lse - x);
     }
-    a.kl[t] = s.broken ? nan : has_intact ? s.kl : 0.0;
+    a.kl[t] = finite ? kl : nan;
     a.start_logp[t] = has_starts ? log(s.starts / s.sum) + (lse - lse) : nan;
 }
 
