@@ -164,7 +164,7 @@ static void test_head(void)
                 c.offset = layout == 3 ? 3 : 0;
                 c.scale = variant == 1 || variant == 3 ? 0.0625f : 1;
                 c.cap = variant == 2 || variant == 3 ? 5 : 0;
-                c.spread = variant == 4 ? 40 : 8;
+                c.spread = variant == 4 ? 40 : variant == 5 ? 1 : 8; /* with ties: two values only, -1 and 0 */
                 c.ties = variant >= 5;
                 c.starts = variant != 6;
                 c.intact = variant != 7;

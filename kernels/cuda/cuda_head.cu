@@ -71,7 +71,7 @@ DEVICE_FN void see(Seen &s, const float (&z)[N], const float (&x)[N], const uint
     for (int j = 0; j < N; j++) {
         s.broken |= (fabsf(z[j]) < INFINITY ? 0 : 1) | (z[j] == x[j] ? 0 : 2);
         s.before += z[j] > target_z || (z[j] == target_z && v + j < target);
-        if (z[j] > most) {
+        if (z[j] > most || (z[j] == most && v + j < s.top)) { /* a thread's odd column may lie behind its others */
             most = z[j];
             s.top = v + j;
         }
