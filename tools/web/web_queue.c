@@ -56,9 +56,17 @@ static void copy_name(char *to, size_t room, const char *from)
     snprintf(to, room, "%s", from);
 }
 
-static bool is_of(const Waiter *w, const char *client, const char *slot)
+/* Whose requests are dropped: one exchange, or a client's, of one slot or all. */
+typedef struct Choice {
+    const void *exchange;
+    const char *client, *slot, *sentence;
+} Choice;
+
+static bool is_of(const Waiter *w, const Choice *c)
 {
-    return strcmp(w->client, client) == 0 && (!slot[0] || strcmp(w->slot, slot) == 0);
+    if (c->exchange)
+        return w->exchange == c->exchange;
+    return strcmp(w->client, c->client) == 0 && (!c->slot[0] || strcmp(w->slot, c->slot) == 0);
 }
 
 static void refuse(WebQueue *q, void *exchange, int status, const char *sentence)
@@ -231,30 +239,30 @@ int web_queue_open(const WebQueueOptions *options, WebQueue **out, Error *e)
     return STATUS_OK;
 }
 
-/* Takes the waiters of a client and slot off a job; returns how many. */
-static size_t drop_waiters(WebQueue *q, Job *j, const char *client, const char *slot, const char *sentence)
+/* Takes the chosen waiters off a job; returns how many. */
+static size_t drop_waiters(WebQueue *q, Job *j, const Choice *choice)
 {
     size_t n = 0;
     for (Waiter **at = &j->waiters; *at;) {
         Waiter *w = *at;
-        if (!is_of(w, client, slot)) {
+        if (!is_of(w, choice)) {
             at = &w->next;
             continue;
         }
         *at = w->next;
         q->n_waiters--;
         n++;
-        refuse(q, w->exchange, 409, sentence);
+        refuse(q, w->exchange, 409, choice->sentence);
         free(w);
     }
     return n;
 }
 
-static size_t drop(WebQueue *q, const char *client, const char *slot, const char *sentence)
+static size_t drop(WebQueue *q, const Choice *choice)
 {
     size_t n = 0;
     if (q->running) {
-        n += drop_waiters(q, q->running, client, slot, sentence);
+        n += drop_waiters(q, q->running, choice);
         if (n && !q->running->waiters) {
             atomic_store(&q->running->stopped, true);
             q->running->same[0] = '\0'; /* nobody may join it any more */
@@ -263,7 +271,7 @@ static size_t drop(WebQueue *q, const char *client, const char *slot, const char
     for (Client **c = &q->clients; *c;) {
         for (Job **at = &(*c)->first; *at;) {
             Job *j = *at;
-            n += drop_waiters(q, j, client, slot, sentence);
+            n += drop_waiters(q, j, choice);
             if (j->waiters) {
                 at = &j->next;
                 continue;
@@ -344,7 +352,7 @@ int web_queue_submit(WebQueue *q, void *task, const char *same, const char *clie
     Waiter *w = calloc(1, sizeof *w);
     pthread_mutex_lock(&q->lock);
     if (slot[0])
-        drop(q, client, slot, "superseded by a newer request of this client");
+        drop(q, &(Choice){NULL, client, slot, "superseded by a newer request of this client"});
     const WebReply *kept = find_kept(q, same);
     if (kept) {
         begin(exchange);
@@ -386,9 +394,16 @@ int web_queue_submit(WebQueue *q, void *task, const char *same, const char *clie
 size_t web_queue_cancel(WebQueue *q, const char *client, const char *slot)
 {
     pthread_mutex_lock(&q->lock);
-    size_t n = drop(q, client, slot, "cancelled");
+    size_t n = drop(q, &(Choice){NULL, client, slot, "cancelled"});
     pthread_mutex_unlock(&q->lock);
     return n;
+}
+
+void web_queue_abandon(WebQueue *q, const void *exchange)
+{
+    pthread_mutex_lock(&q->lock);
+    drop(q, &(Choice){exchange, "", "", "the client is gone"});
+    pthread_mutex_unlock(&q->lock);
 }
 
 /* Turns go round: before the k-th job of a client come k+1 of each client that stands before it, k of each behind it. */

@@ -43,6 +43,9 @@ int web_queue_submit(WebQueue *q, void *task, const char *same, const char *clie
 /* slot "": all of the client's. How many were stopped. */
 size_t web_queue_cancel(WebQueue *q, const char *client, const char *slot);
 
+/* An exchange whose client is gone: its work is stopped when nobody else waits for it. Nothing happens when it does not wait. */
+void web_queue_abandon(WebQueue *q, const void *exchange);
+
 typedef struct WebProgress {
     size_t waiting, ahead;
     bool running;

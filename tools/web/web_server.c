@@ -6,10 +6,12 @@
 #include <errno.h>
 #include <microhttpd.h>
 #include <netdb.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "engine/base/progress.h"
@@ -24,7 +26,7 @@ enum {
     READ_SECONDS = 10,
     SEND_SECONDS = 60,
     SILENT_SECONDS = 30,
-    CONNECTIONS = 128,
+    CONNECTIONS = 256,
     MOST_OF_CLIENT = 16,
     MOST_OF_ADDRESS = 64, /* of those that do not say who they are */
     MOST_WAITING = 128,
@@ -41,6 +43,7 @@ typedef struct Line {
     Phase phase;
     double since;
     bool ended;
+    void *exchange; /* while it waits for a queue */
 } Line;
 
 struct WebServer {
@@ -108,12 +111,6 @@ static enum MHD_Result send_bytes(struct MHD_Connection *c, int status, const ch
         MHD_add_response_header(r, "Allow", "GET, HEAD, POST");
     if (status == MHD_HTTP_UNAUTHORIZED)
         MHD_add_response_header(r, "WWW-Authenticate", "Bearer");
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-    Line *line = info ? info->socket_context : NULL;
-    if (line) {
-        line->phase = SENDING;
-        line->since = progress_now_s();
-    }
     enum MHD_Result result = MHD_queue_response(c, (unsigned)status, r);
     MHD_destroy_response(r);
     return result;
@@ -155,6 +152,24 @@ static enum MHD_Result send_page(WebServer *s, struct MHD_Connection *c, const c
 }
 
 /* -- the queues' side -- */
+
+static Line *line_of(struct MHD_Connection *c)
+{
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    return info ? info->socket_context : NULL;
+}
+
+static void set_phase(WebServer *s, struct MHD_Connection *c, Phase phase, void *exchange)
+{
+    Line *line = line_of(c);
+    if (!line)
+        return;
+    pthread_mutex_lock(&s->lock);
+    line->phase = phase;
+    line->since = progress_now_s();
+    line->exchange = exchange;
+    pthread_mutex_unlock(&s->lock);
+}
 
 static void begin_wait(void *exchange)
 {
@@ -238,9 +253,14 @@ static const char *address_of(struct MHD_Connection *c, char *out, size_t room)
     return out;
 }
 
-static enum MHD_Result refuse_busy(struct MHD_Connection *c, int status)
+static enum MHD_Result submit(WebQueue *q, Exchange *x, void *task, const char *same, const char *client, const char *slot)
 {
-    return send_error(c, status,
+    set_phase(x->server, x->connection, WORKING, x); /* before: the sweep takes the locks in the same order */
+    int status = web_queue_submit(q, task, same, client, slot, x, begin_wait);
+    if (!status)
+        return MHD_YES;
+    set_phase(x->server, x->connection, SENDING, NULL);
+    return send_error(x->connection, status,
                       status == 429 ? "too many requests of this client wait already; send fewer at a time"
                                     : "too many requests wait already; try again in a moment");
 }
@@ -276,8 +296,7 @@ static enum MHD_Result answer_live(WebServer *s, Exchange *x, WebKind kind)
     snprintf(name, sizeof name, "%s", client);
     snprintf(slot, sizeof slot, "%s", ask->slot);
     snprintf(same, sizeof same, "%s", ask->same);
-    status = web_queue_submit(s->live, ask, same, name, slot, x, begin_wait);
-    return status ? refuse_busy(c, status) : MHD_YES;
+    return submit(s->live, x, ask, same, name, slot);
 }
 
 typedef struct Params {
@@ -318,8 +337,7 @@ static enum MHD_Result answer_files(WebServer *s, Exchange *x, const char *path)
         free_file_task(t);
         return send_error(x->connection, 400, "too many parameters, or one without a value");
     }
-    int status = web_queue_submit(s->files, t, "", address_of(x->connection, address, sizeof address), "", x, begin_wait);
-    return status ? refuse_busy(x->connection, status) : MHD_YES;
+    return submit(s->files, x, t, "", address_of(x->connection, address, sizeof address), "");
 }
 
 static enum MHD_Result answer_progress(WebServer *s, Exchange *x)
@@ -416,6 +434,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *c, const cha
         return x->refused ? send_error(c, x->refused, x->sentence) : MHD_YES;
     }
     if (x->done) {
+        set_phase(s, c, SENDING, NULL);
         char *answer = x->answer;
         x->answer = NULL;
         return send_bytes(c, x->status, x->type ? x->type : "application/json", answer, x->len, MHD_RESPMEM_MUST_FREE, NULL,
@@ -428,9 +447,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *c, const cha
         *n_data = 0;
         return MHD_YES;
     }
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-    if (info && info->socket_context)
-        ((Line *)info->socket_context)->phase = WORKING;
+    set_phase(s, c, SENDING, NULL);
     if (s->ending)
         return send_error(c, 503, "the server is ending");
     if (x->body.failed)
@@ -441,14 +458,9 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *c, const cha
 
 static void on_completed(void *cls, struct MHD_Connection *c, void **context, enum MHD_RequestTerminationCode why)
 {
-    (void)cls, (void)why;
+    (void)why;
     Exchange *x = *context;
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-    Line *line = info ? info->socket_context : NULL;
-    if (line) {
-        line->phase = READING;
-        line->since = progress_now_s();
-    }
+    set_phase(cls, c, READING, NULL);
     if (x) {
         strbuf_free(&x->body);
         free(x->answer);
@@ -490,12 +502,23 @@ static void on_connection(void *cls, struct MHD_Connection *c, void **context, e
     }
 }
 
-/* phase and since are written by libmicrohttpd's thread: a stale value only delays the end by one sweep. */
+/* A client that closed while it waited: sleeping connections are not read, so nobody else would see it. */
+static bool is_gone(const Line *l)
+{
+    struct pollfd p = {.fd = l->fd, .events = POLLRDHUP};
+    return l->phase == WORKING && l->exchange && poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR));
+}
+
 void web_server_sweep(WebServer *s)
 {
     double now = progress_now_s();
     pthread_mutex_lock(&s->lock);
     for (Line *l = s->lines; l; l = l->next) {
+        if (is_gone(l)) {
+            if (s->live)
+                web_queue_abandon(s->live, l->exchange);
+            web_queue_abandon(s->files, l->exchange);
+        }
         double limit = l->phase == READING ? READ_SECONDS : l->phase == SENDING ? SEND_SECONDS : 1e9;
         if (!l->ended && now - l->since > limit) {
             shutdown(l->fd, SHUT_RDWR);
@@ -623,6 +646,9 @@ void web_server_close(WebServer *s)
         web_queue_end(s->live);
     if (s->files)
         web_queue_end(s->files);
+    const struct timespec moment = {.tv_nsec = 100 * 1000 * 1000};
+    if (s->daemon && s->live)
+        nanosleep(&moment, NULL); /* for the answers of those that waited */
     if (s->daemon)
         MHD_stop_daemon(s->daemon); /* closes the listener too */
     else if (s->listener >= 0)
