@@ -14,9 +14,9 @@ L, D = (int(sys.argv[2]), int(sys.argv[3])) if len(sys.argv) > 3 else (4, 12)
 BIG = L > 10
 P = L + 1
 rng = np.random.default_rng(5)
-CATEGORIES = [("subject", "meaning"), ("place", "meaning"), ("tense", "error"), ("article", "error")]
+CATEGORIES = [("subject", "meaning"), ("tense", "error"), ("article", "error")]
 if BIG:
-    CATEGORIES += [("adjective", "meaning"), ("preposition", "error"), ("number", "error"), ("negation", "meaning"), ("spelling", "error")]
+    CATEGORIES += [("place", "meaning"), ("adjective", "meaning"), ("preposition", "error"), ("number", "error"), ("negation", "meaning"), ("spelling", "error")]
 POSITIONS = ["edited", "next", "last", "onset", "all"] if BIG else ["edited", "last"]
 
 
