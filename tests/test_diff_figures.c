@@ -159,7 +159,7 @@ static void test_figures(void)
     read_text(dir, "stable_tense.csv", &b);
     CHECK(count_in(b.data, "\n") == 1 + POINTS * DIMS);
     StrBuf line = {0};
-    strbuf_puts(&line, "\n2,3,");
+    strbuf_puts(&line, "\n2,3");
     strbuf_csv_number(&line, (double)ratio[2 * DIMS + 3]);
     strbuf_putc(&line, ',');
     CHECK_MSG(strstr(b.data, line.data), "no line %s", line.data);
