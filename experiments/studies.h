@@ -160,6 +160,21 @@ typedef struct StrataPairsOptions {
 /* Pairs of sentences that differ in one token, verified under a tokenizer (experiments/pair_file.h). */
 int strata_pairs(const StrataPairsOptions *options, StrataError *e);
 
+typedef struct StrataPullOptions {
+    StrataCommon common;                  /* out, quiet, json, stop */
+    const char *model, *revision, *file;  /* a hub id; "main"; one file of it (GGUF) instead of safetensors */
+    const char *dataset, *split, *config; /* one of the four names, or ORG/NAME with its config */
+    const char *field;                    /* "text" */
+    const char *output_dir;               /* the Hugging Face cache; "datasets" */
+    uint64_t max_samples;                 /* rows; 0: all (bookcorpus 20000) */
+    uint64_t part_bytes;                  /* of a large file in one request; 32 MiB */
+    int jobs;                             /* connections at a time; 4 */
+    int dry_run, force;
+} StrataPullOptions;
+/* The only function that fetches anything: a model into the Hugging Face cache's own layout, or a data set into
+ * OUTPUT_DIR/NAME/SPLIT.jsonl. Interrupted, the same call goes on. */
+int strata_pull(const StrataPullOptions *options, StrataError *e);
+
 typedef struct StrataTagOptions {
     const char *path; /* English text in UTF-8, or a treebank in CoNLL-U; either may be gzipped */
     int is_conllu;

@@ -43,8 +43,7 @@ static bool is_word(const char *s, size_t len)
     return true;
 }
 
-/* NAME or ORG/NAME, nothing that could lead out of a folder. */
-static bool is_hub_id(const char *name)
+bool model_lookup_is_hub_id(const char *name)
 {
     const char *slash = strchr(name, '/');
     if (!slash)
@@ -52,8 +51,7 @@ static bool is_hub_id(const char *name)
     return is_word(name, (size_t)(slash - name)) && is_word(slash + 1, strlen(slash + 1));
 }
 
-/* A branch, a tag, a commit or refs/pr/N. */
-static bool is_revision(const char *s)
+bool model_lookup_is_revision(const char *s)
 {
     if (!*s || strlen(s) > MAX_REVISION || strstr(s, "..") || s[0] == '/')
         return false;
@@ -90,6 +88,17 @@ static char *own_name(const char *path)
     return out;
 }
 
+char *model_lookup_cache_folder(const char *kind, const char *id)
+{
+    StrBuf b = {0};
+    strbuf_printf(&b, "%s--", kind);
+    for (const char *p = id; *p; p++)
+        strbuf_puts(&b, *p == '/' ? "--" : (char[]){*p, '\0'});
+    if (b.failed)
+        strbuf_free(&b);
+    return b.data;
+}
+
 /* The folder of the snapshot that a hub cache holds for (id, revision); *out NULL when it holds none. */
 static int find_snapshot(const char *cache, const char *id, const char *revision, char **out, Error *e)
 {
@@ -97,9 +106,10 @@ static int find_snapshot(const char *cache, const char *id, const char *revision
     int status = STATUS_OK;
     StrBuf folder = {0}, ref = {0};
     char *ref_path = NULL, *snapshot = NULL;
-    strbuf_printf(&folder, "%s/models--", cache);
-    for (const char *p = id; *p; p++)
-        strbuf_puts(&folder, *p == '/' ? "--" : (char[]){*p, '\0'});
+    char *name = model_lookup_cache_folder("models", id);
+    strbuf_printf(&folder, "%s/%s", cache, name ? name : "");
+    folder.failed = folder.failed || !name;
+    free(name);
     if (folder.failed) {
         status = no_memory(id, e);
         goto done;
@@ -145,7 +155,7 @@ done:
 }
 
 /* HF_HUB_CACHE, else HF_HOME/hub, else XDG_CACHE_HOME/huggingface/hub, else ~/.cache/huggingface/hub. */
-static char *hub_cache(void)
+char *model_lookup_cache(void)
 {
     const char *cache = getenv("HF_HUB_CACHE"), *home = getenv("HF_HOME"), *xdg = getenv("XDG_CACHE_HOME"),
                *user = getenv("HOME");
@@ -194,10 +204,10 @@ int model_lookup(const char *name, const char *revision, ModelPath *out, Error *
     if (!name || !*name || strlen(name) > MAX_NAME)
         return error_set(e, STATUS_USAGE, "model name: expected a directory, a .gguf file or a hub id, found %s",
                          name && *name ? "a name that is too long" : "nothing");
-    if (revision && !is_revision(revision))
+    if (revision && !model_lookup_is_revision(revision))
         return error_set(e, STATUS_USAGE, "revision \"%s\": expected a branch, a tag or a commit", revision);
     bool exists = file_exists(name);
-    if (exists && (!revision || strchr(name, '/') == name || !is_hub_id(name))) {
+    if (exists && (!revision || strchr(name, '/') == name || !model_lookup_is_hub_id(name))) {
         if (revision) {
             status = error_set(e, STATUS_USAGE, "%s: a path has no revisions; found --revision %s", name, revision);
             goto fail;
@@ -205,8 +215,8 @@ int model_lookup(const char *name, const char *revision, ModelPath *out, Error *
         out->path = path_of("%s", name);
         own = own_name(name);
         out->slug = own ? slug_of(own) : NULL;
-    } else if (is_hub_id(name)) {
-        cache = hub_cache();
+    } else if (model_lookup_is_hub_id(name)) {
+        cache = model_lookup_cache();
         if (!cache) {
             status = no_memory(name, e);
             goto fail;

@@ -3,6 +3,8 @@
 #ifndef STRATA_LOADERS_MODEL_LOOKUP_H
 #define STRATA_LOADERS_MODEL_LOOKUP_H
 
+#include <stdbool.h>
+
 #include "engine/base/error.h"
 
 typedef struct ModelPath {
@@ -13,5 +15,12 @@ typedef struct ModelPath {
 
 int model_lookup(const char *name, const char *revision, ModelPath *out, Error *e); /* revision NULL: main */
 void model_path_free(ModelPath *p);
+
+/* What a hub id and a revision may look like: nothing that could lead out of a folder. */
+bool model_lookup_is_hub_id(const char *name); /* NAME or ORG/NAME */
+bool model_lookup_is_revision(const char *s);  /* a branch, a tag, a commit or refs/pr/N */
+char *model_lookup_cache(void);                /* the Hugging Face cache, malloc'ed; NULL when memory is out */
+/* models--ORG--NAME (datasets--... for kind "datasets"), malloc'ed. */
+char *model_lookup_cache_folder(const char *kind, const char *id);
 
 #endif

@@ -245,6 +245,32 @@ static int command_status(int argc, char **argv, StrataError *e)
     return status;
 }
 
+static int command_pull(int argc, char **argv, StrataError *e)
+{
+    StrataPullOptions o = {.common = {.out = stdout, .stop = &stop, .argc = argc, .argv = argv}};
+    const Option own[] = {
+        {"--model", OPTION_STRING, &o.model},
+        {"--model_name", OPTION_STRING, &o.model},
+        {"--revision", OPTION_STRING, &o.revision},
+        {"--file", OPTION_STRING, &o.file},
+        {"--dataset", OPTION_STRING, &o.dataset},
+        {"--dataset_type", OPTION_STRING, &o.dataset},
+        {"--split", OPTION_STRING, &o.split},
+        {"--config", OPTION_STRING, &o.config},
+        {"--field", OPTION_STRING, &o.field},
+        {"--output_dir", OPTION_STRING, &o.output_dir},
+        {"--max_samples", OPTION_COUNT, &o.max_samples},
+        {"--jobs", OPTION_INT, &o.jobs},
+        {"--part", OPTION_BYTES, &o.part_bytes},
+        {"--dry_run", OPTION_FLAG, &o.dry_run},
+        {"--force", OPTION_FLAG, &o.force},
+        {"--quiet", OPTION_FLAG, &o.common.quiet},
+        {"--json", OPTION_FLAG, &o.common.json},
+    };
+    int status = options_parse(own, sizeof own / sizeof *own, argc, argv, 2, NULL, e);
+    return status ? status : strata_pull(&o, e);
+}
+
 static int command_tag(int argc, char **argv, StrataError *e)
 {
     const char *text = argc > 2 && strncmp(argv[2], "--", 2) != 0 ? argv[2] : NULL, *treebank = NULL;
@@ -319,7 +345,7 @@ static const Command commands[] = {
     {"sweep", command_sweep},     {"pos", command_pos},           {"trace", command_trace},     {"next", command_next},
     {"inspect", command_inspect}, {"tokenize", command_tokenize}, {"compare", command_compare}, {"report", command_report},
     {"merge", command_merge},     {"status", command_status},     {"tag", command_tag},         {"audit", command_audit},
-    {"serve", command_serve},     {"pairs", command_pairs},
+    {"serve", command_serve},     {"pairs", command_pairs},       {"pull", command_pull},
 };
 
 static int wants_help(int argc, char **argv)

@@ -402,9 +402,11 @@ static void set_options(Attempt *a, struct curl_slist *headers, bool is_loopback
     } else if (q->method && strcmp(q->method, "HEAD") == 0) {
         curl_easy_setopt(h, CURLOPT_NOBODY, 1L);
     }
-    if (a->asked_from) { /* not RESUME_FROM, which takes an answer of the whole for an error */
-        char range[32];
-        snprintf(range, sizeof range, "%llu-", (unsigned long long)a->asked_from);
+    if (a->asked_from || q->end_at) { /* not RESUME_FROM, which takes an answer of the whole for an error */
+        char range[48];
+        int n = snprintf(range, sizeof range, "%llu-", (unsigned long long)a->asked_from);
+        if (q->end_at)
+            snprintf(range + n, sizeof range - (size_t)n, "%llu", (unsigned long long)q->end_at - 1);
         curl_easy_setopt(h, CURLOPT_RANGE, range);
     }
 }

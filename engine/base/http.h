@@ -33,6 +33,7 @@ typedef struct HttpRequest {
     const void *body;
     size_t body_bytes;
     uint64_t resume_from; /* GET: the first byte wanted. A server that sends the whole begins again at offset 0 */
+    uint64_t end_at;      /* GET: one past the last byte wanted; 0: to the end */
     const char *if_range; /* ETag of what is there already; another one: the whole is sent */
     int max_redirects;    /* 0: 10; -1: a redirect is the answer */
     uint64_t max_bytes;   /* of a good body, counted from offset 0; 0: 64 MiB into the buffer, no limit into a sink */
