@@ -12,15 +12,13 @@ typedef struct PairsRun {
     const char *output;
     StrBuf rejected_path, meta_path, partial_path; /* STEM.rejected.jsonl, .meta.json, .partial.jsonl */
     bool wanted[PAIR_N_CATEGORIES];
-    size_t per_category; /* SIZE_MAX: all of a file */
+    size_t per_category;
     ModelPath model;
     Tokenizer *tokenizer;
-    PairScratch scratch;
     PairSet set;
     PairShortage shortages[PAIR_N_CATEGORIES]; /* of templates */
-    size_t review_refused[PAIR_N_CATEGORIES];
-    StrBuf meta;  /* further fields of meta.json, each ", "NAME": VALUE" */
-    StrBuf notes; /* lines of the summary */
+    StrBuf meta;                               /* further fields of meta.json, each ", "NAME": VALUE" */
+    StrBuf notes;                              /* lines of the summary */
 } PairsRun;
 
 #endif

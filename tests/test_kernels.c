@@ -312,8 +312,8 @@ static void sums_of_rows(void)
         ops_ref.copy(k.ref_ctx, narrow.r, a.r);
         CHECK(kit_compare_flat(&k, narrow, 3 * k.store) == 0);
         double dots[3 * 70], ref_dots[3 * 70], down[131 * 70];
-        ops->row_dots(k.ctx, dots, a.t, b.t);
-        ops_ref.row_dots(k.ref_ctx, ref_dots, a.r, b.r);
+        ops->row_dots(k.ctx, dots, a.t, out.t);
+        ops_ref.row_dots(k.ref_ctx, ref_dots, a.r, out.r);
         for (size_t r = 0; r < 3 * t; r++) /* products and sums in f64, other orders */
             CHECK_NEAR(dots[r], ref_dots[r], (double)(n * n) * 9 * 0x1p-53);
         ops->download(k.ctx, down, a.t);
@@ -580,7 +580,8 @@ static void judge_head(const Kit *k, const HeadArgs *a, size_t t)
     /* f32 sums of at most 64 vectors, then f64; an exp is known to 4 u and u of its argument (< 100 where it counts). */
     double relative = 0x1p-24 * 180;
     CHECK_NEAR(a->lse[t], lse, relative);
-    CHECK(a->top1[t] == top);
+    CHECK_MSG(a->top1[t] == top, "%s row %zu: top1 %d, expected %d (%.9g, %.9g)", k->what, t, a->top1[t], top,
+              kit_get(a->logits, t, (size_t)a->top1[t]), most);
     if (y >= 0) {
         CHECK_MSG(a->rank[t] == rank, "%s row %zu: rank %d, expected %d", k->what, t, a->rank[t], rank);
         CHECK_NEAR(a->nll[t], lse - kit_get(a->logits, t, (size_t)y), relative);

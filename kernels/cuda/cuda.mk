@@ -7,14 +7,23 @@ NVCC     ?= $(or $(shell command -v nvcc 2>/dev/null),$(wildcard /usr/local/cuda
 CUDA     ?= $(if $(and $(NVCC),$(wildcard /proc/driver/nvidia/version)),1,0)
 CUDA_LIB := $(BUILD)/libstrata_cuda.so
 CUDA_SOURCES := $(sort $(wildcard kernels/cuda/*.cu))
-CUDA_C   := engine/base/error.c engine/base/utf8.c engine/base/dtype.c engine/base/pool.c kernels/convert.c
+CUDA_C   := engine/base/error.c engine/base/utf8.c engine/base/dtype.c engine/base/pool.c $(wildcard kernels/convert*.c)
 CUDA_ARCHS ?= 80 90
 NVCC_FLAGS := -std=c++17 -O3 -lineinfo -I. -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wextra,-Wno-unknown-pragmas \
               $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$(a),code=sm_$(a)) \
               -gencode arch=compute_$(lastword $(CUDA_ARCHS)),code=compute_$(lastword $(CUDA_ARCHS))
 # Canonical arithmetic: no contraction, IEEE division and roots, denormals kept.
 $(BUILD)/cuda/kernels/cuda/cuda_exact%.o: NVCC_EXACT := -fmad=false -ftz=false -prec-div=true -prec-sqrt=true
-CUDA_OBJECTS := $(CUDA_SOURCES:%.cu=$(BUILD)/cuda/%.o) $(CUDA_C:%.c=$(BUILD)/cuda/%.o)
+CUDA_C_OBJECTS := $(CUDA_C:%.c=$(BUILD)/cuda/%.o)
+CUDA_OBJECTS := $(CUDA_SOURCES:%.cu=$(BUILD)/cuda/%.o) $(CUDA_C_OBJECTS)
+
+$(BUILD)/cuda/%.o: %.c $(BUILD)/flags.stamp | $(VERSION_H) $(BUILD)/setup.stamp
+	@mkdir -p $(@D)
+	@echo "CC -fPIC $<"
+	@$(CC) $(ALL_CFLAGS) -fPIC -fvisibility=hidden -MMD -MP -c $< -o $@
+$(BUILD)/cuda_objects.stamp: FORCE
+	$(call stamp,$(CUDA_OBJECTS))
+-include $(CUDA_C_OBJECTS:.o=.d)
 
 ifeq ($(CUDA),1)
 CUDA_RELEASE := $(if $(NVCC),$(shell $(NVCC) --version | sed -n 's/.*release \([0-9]*\)\..*/\1/p'))
@@ -33,15 +42,11 @@ $(BUILD)/cuda/%.o: %.cu $(BUILD)/cuda.stamp
 	@mkdir -p $(@D)
 	@echo "NVCC $<"
 	@$(NVCC) $(NVCC_FLAGS) $(NVCC_EXACT) -MMD -MP -c $< -o $@
-$(BUILD)/cuda/%.o: %.c $(BUILD)/flags.stamp | $(VERSION_H) $(BUILD)/setup.stamp
-	@mkdir -p $(@D)
-	@echo "CC -fPIC $<"
-	@$(CC) $(ALL_CFLAGS) -fPIC -fvisibility=hidden -MMD -MP -c $< -o $@
 # cuBLAS is looked for where this nvcc has it, too.
-$(CUDA_LIB): $(CUDA_OBJECTS) kernels/cuda/exports.map
+$(CUDA_LIB): $(CUDA_OBJECTS) kernels/cuda/exports.map $(BUILD)/cuda_objects.stamp
 	$(NVCC) -shared -o $@ $(CUDA_OBJECTS) -lcublasLt -Xlinker -rpath,$(abspath $(dir $(NVCC))../lib64) \
 	    -Xlinker --version-script=kernels/cuda/exports.map
--include $(CUDA_OBJECTS:.o=.d)
+-include $(CUDA_SOURCES:%.cu=$(BUILD)/cuda/%.d)
 else
 CUDA_NOTE := CUDA is off: $(if $(NVCC),no NVIDIA driver here; make CUDA=1 builds $(CUDA_LIB) all the same,no nvcc found; --gpu_id cpu alone is served)
 endif

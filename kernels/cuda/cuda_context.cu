@@ -118,6 +118,8 @@ int context_open(const OpsConfig *config, OpsContext **out, Error *e)
         error = open_memory(c);
     if (!error)
         error = open_streams(c);
+    if (!error) /* copied whole, also where a tile has fewer rows */
+        error = cudaMemsetAsync(c->scratch + c->layout.results, 0, c->layout.result_bytes, c->compute);
     if (error) {
         int status = error_set(e, STATUS_FAILED, "GPU %d: %.0f MiB of scratch: %s", config->device_index,
                                (double)c->layout.total / mib, cudaGetErrorString(error));
@@ -290,7 +292,8 @@ ContextPending *context_pending_new(OpsContext *c)
     return &c->pending[(c->first_pending + c->n_pending++) % CONTEXT_PENDING];
 }
 
-/* ---- numbers to and from the host ---- */
+/* ---- numbers to and from the host ----
+ * Memory of the caller may be host memory lent to the device: the direction is the runtime's to find (cudaMemcpyDefault). */
 
 static float widen(DType t, const char *p)
 {
@@ -334,7 +337,7 @@ void context_upload(OpsContext *c, View dst, const double *src)
             narrow(dst.dtype, host + i * elem, (float)src[at * dst.cols + i]);
         context_ok(c, "upload",
                    cudaMemcpy2DAsync((char *)dst.data + at * dst.ld * elem, dst.ld * elem, host, dst.cols * elem,
-                                     dst.cols * elem, n, cudaMemcpyHostToDevice, c->compute));
+                                     dst.cols * elem, n, cudaMemcpyDefault, c->compute));
         context_stage_used(c, "upload", c->compute);
     }
 }
@@ -351,7 +354,7 @@ void context_download(OpsContext *c, double *dst, View src)
             return;
         context_ok(c, "download",
                    cudaMemcpy2DAsync(host, src.cols * elem, (const char *)src.data + at * src.ld * elem, src.ld * elem,
-                                     src.cols * elem, n, cudaMemcpyDeviceToHost, c->compute));
+                                     src.cols * elem, n, cudaMemcpyDefault, c->compute));
         if (!context_ok(c, "download", cudaStreamSynchronize(c->compute)))
             return;
         for (size_t i = 0; i < n * src.cols; i++)

@@ -88,7 +88,7 @@ static void place(OpsContext *c, const char *host, char *device, size_t bytes, D
                   size_t rows, size_t cols, size_t stride, bool transposed)
 {
     bool as_is = dtype == to_dtype && !transposed && stride == cols;
-    context_ok(c, "weights", cudaMemcpyAsync(as_is ? to : device, host, bytes, cudaMemcpyHostToDevice, c->copy));
+    context_ok(c, "weights", cudaMemcpyAsync(as_is ? to : device, host, bytes, cudaMemcpyDefault, c->copy));
     if (!as_is) {
         cuda_convert(c->copy, to, to_dtype, device, dtype, rows, cols, stride, transposed);
         context_ok(c, "weights", cudaGetLastError());

@@ -3,11 +3,14 @@
 CUDA_TESTS := $(sort $(wildcard tests/test_cuda_*.cc))
 CUDA_TEST_PROGRAMS := $(CUDA_TESTS:%.cc=$(BUILD)/%)
 EMU_CXX ?= $(if $(shell command -v g++),g++,$(shell command -v c++ || command -v clang++))
-EMU_FLAGS := -std=c++17 -O1 -g -pthread -I. -Itests/cuda_emu -Itests/cuda_emu/include -ffp-contract=off -Wall -Wextra -Wno-unknown-pragmas \
+EMU_FLAGS := -std=c++17 -O1 -g -fPIC -pthread -I. -Itests/cuda_emu -Itests/cuda_emu/include -ffp-contract=off -Wall -Wextra -Wno-unknown-pragmas \
              $(filter -Werror,$(CFLAGS)) -DSTRATA_CUDA_EMU
 EMU_OBJECTS := $(patsubst %.cc,$(BUILD)/emu/%.o,$(sort $(wildcard tests/cuda_emu/*.cc))) \
                $(patsubst %.cu,$(BUILD)/emu/%.o,$(sort $(wildcard kernels/cuda/*.cu)))
-test-programs: $(CUDA_TEST_PROGRAMS)
+# The table cuda/fast on the emulation: what libstrata_cuda.so is, but for the device. tests/test_cuda_*.c and the command line open it
+# (STRATA_CUDA_LIB).
+CUDA_EMU_LIB := $(BUILD)/libstrata_cuda_emu.so
+test-programs: $(CUDA_TEST_PROGRAMS) $(if $(EMU_CXX),$(CUDA_EMU_LIB))
 
 ifneq ($(EMU_CXX),)
 $(BUILD)/emu.stamp: FORCE
@@ -24,6 +27,8 @@ $(BUILD)/emu/%.o: %.cu $(BUILD)/emu.stamp | $(VERSION_H)
 $(BUILD)/libcudaemu.a: $(EMU_OBJECTS)
 	@rm -f $@
 	@$(AR) rcs $@ $(EMU_OBJECTS)
+$(CUDA_EMU_LIB): $(filter-out %/operands.o,$(EMU_OBJECTS)) $(CUDA_C_OBJECTS) $(BUILD)/cuda_objects.stamp
+	$(EMU_CXX) -shared -o $@ $(filter %.o,$^) -pthread -Wl,-Bsymbolic,-z,defs
 $(CUDA_TEST_PROGRAMS): $(BUILD)/%: $(BUILD)/emu/%.o $(BUILD)/libcudaemu.a $(call objects,$(TEST_SUPPORT)) $(BUILD)/libobjects.a
 	@mkdir -p $(@D)
 	$(EMU_CXX) $(filter-out -std=%,$(CFLAGS)) $(LDFLAGS) -o $@ $< $(call objects,$(TEST_SUPPORT)) $(BUILD)/libcudaemu.a $(BUILD)/libobjects.a $(LIBS) -ldl

@@ -1,6 +1,6 @@
 /* emu_cublaslt.cc: cublasLt for the emulation: out = alpha op(A) op(B) + beta C (+ bias per row), columns first, by plain loops in f32 over
  * an ascending k, when the stream comes to it. What a caller promises is checked: leading dimensions, alignments, types that belong
- * together, memory that was written. Products whose rows do not lie at 4 bytes find no algorithm here, so that what a caller does
+ * together, memory that was written. Small products whose rows do not lie at 4 bytes find no algorithm here, so that what a caller does
  * then is tested too. */
 #include "tests/cuda_emu/emu_core.hh"
 
@@ -8,6 +8,8 @@
 #include <string.h>
 
 using namespace emu;
+
+enum { SMALL = 1024 };
 
 struct cublasLtContext {
     int unused;
@@ -68,7 +70,7 @@ static char *bytes_of(const void *p, size_t n, const char *what, bool read)
         return nullptr;
     }
     size_t first = (size_t)((const char *)p - r->base) / GRANULE, last = (size_t)((const char *)p + n - 1 - r->base) / GRANULE;
-    for (size_t i = first; read && n && i <= last; i++)
+    for (size_t i = first; read && n && !r->pinned && i <= last; i++)
         if (!r->cells[i].written) {
             report("cublasLt: %s is read, of which byte %zu was never written", what, (i - first) * GRANULE);
             return nullptr;
@@ -168,7 +170,7 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
         return CUBLAS_STATUS_INVALID_VALUE;
     }
     for (int i = 0; i < 4; i++)
-        if (p->alignment[i] < 4)
+        if (p->alignment[i] < 4 && m * n <= SMALL)
             return CUBLAS_STATUS_NOT_SUPPORTED;
     memset((void *)found, 0, sizeof *found);
     for (int i = 0; i < 4; i++)

@@ -1,0 +1,34 @@
+/* test_cuda_ops.c: every entry of the table cuda/fast against the f64 oracle, by the cases of test_kernels.c: on the emulation, where
+ * races, unwritten memory and accesses out of bounds are failures too; under `make gpu-test` on a device. Operands lie in host pages
+ * lent to the device, between their guard pages. */
+#define KERNELS_ARE_WIDE
+#include "tests/cuda_under_test.h"
+#include "tests/test_kernels.c"
+
+static const CudaEntry *entry;
+
+static void the_table_is_there(void)
+{
+    entry = cuda_under_test();
+    if (!entry)
+        SKIP("no table cuda/fast");
+}
+
+static void nothing_was_violated(void)
+{
+    CHECK(cuda_violations() == 0);
+}
+
+int main(void)
+{
+    choose_seed();
+    RUN(the_table_is_there);
+    if (entry) {
+        cuda_seed(seed);
+        lend = entry->lend;
+        take_back = entry->take_back;
+        try_table(entry->fast, "device", 2);
+        RUN(nothing_was_violated);
+    }
+    return test_finish();
+}
