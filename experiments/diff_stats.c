@@ -186,11 +186,12 @@ static double cubic(const Moments *m, size_t k, double r)
 
 /* One cluster of n_cluster pairs with sums y, x; those of another part of it (the other half) may be added. */
 static void add_cluster(Tile *t, Moments *m, double weight, double n_cluster, double total, const double *y, const double *x,
-                        const double *y_too, const double *x_too)
+                        const double *y_too, const double *x_too, double used)
 {
+    double cube = cbrt(used * used / ((used - 1) * (used - 2)));
     for (size_t k = 0; k < t->n; k++) {
         double a = y[k] + (y_too ? y_too[k] : 0) - n_cluster * t->y[k], b = x[k] + (x_too ? x_too[k] : 0) - n_cluster * t->x[k];
-        double a3 = a / total, b3 = b / total;
+        double a3 = a / total * cube, b3 = b / total * cube;
         m->yy[k] += weight * a * a;
         m->xy[k] += weight * a * b;
         m->xx[k] += weight * b * b;
@@ -239,13 +240,15 @@ static void fill_tile(const DiffStatsDesign *d, const DiffStatsSums *s, Tile *t,
     for (size_t g = 0; g < d->n_templates; g++)
         if (in_part(d, g, part))
             add_cluster(t, &t->way[0], jackknife_weight((double)d->used_templates[part], total, d->n_template[g]),
-                        d->n_template[g], total, s->y_template + g * D + at, s->x_template + g * D + at, NULL, NULL);
+                        d->n_template[g], total, s->y_template + g * D + at, s->x_template + g * D + at, NULL, NULL,
+                        (double)d->used_templates[part]);
     for (size_t h = 0; t->two_ways && h < d->n_words; h++) {
         size_t first = (part == ALL ? h : (size_t)part * d->n_words + h) * D + at, other = (d->n_words + h) * D + at;
         double n = part == ALL ? d->n_word[h] + d->n_word[d->n_words + h] : d->n_word[(size_t)part * d->n_words + h];
         if (n > 0)
             add_cluster(t, &t->way[1], jackknife_weight((double)d->used_words[part], total, n), n, total, s->y_word + first,
-                        s->x_word + first, part == ALL ? s->y_word + other : NULL, part == ALL ? s->x_word + other : NULL);
+                        s->x_word + first, part == ALL ? s->y_word + other : NULL, part == ALL ? s->x_word + other : NULL,
+                        (double)d->used_words[part]);
     }
     if (t->two_ways)
         add_pairs(s, t, part, total, D, at);
@@ -330,9 +333,13 @@ static Bounds bound_ratio(const Tile *t, size_t k, double df, const Critical *c)
     if (!(df > 0) || !(v_claim > 0) || !isfinite(v_claim))
         return b;
     b.se = sqrt(v_at) / t->x[k];
-    b.p = statistics_t_cdf(hall((t->y[k] - DIFF_STATS_RATIO * t->x[k]) / sqrt(v_claim), skew), df);
-    b.upper = fieller(t, k, fmax(-hall_inverse(c->one, skew), 0), 1);
-    b.hi = fieller(t, k, fmax(-hall_inverse(c->two, skew), 0), 1);
+    double relative = b.se / b.ratio; /* NaN at ratio 0: fmax then takes Fieller's side */
+    double mean_p = statistics_t_cdf(hall((t->y[k] - DIFF_STATS_RATIO * t->x[k]) / sqrt(v_claim), skew), df);
+    double log_p = statistics_t_cdf(hall(log(b.ratio / DIFF_STATS_RATIO) / relative, skew), df);
+    double one = fmax(-hall_inverse(c->one, skew), 0), two = fmax(-hall_inverse(c->two, skew), 0);
+    b.p = fmax(mean_p, log_p);
+    b.upper = fmax(fieller(t, k, one, 1), b.ratio * exp(one * relative));
+    b.hi = fmax(fieller(t, k, two, 1), b.ratio * exp(two * relative));
     b.lo = fmax(fieller(t, k, -c->two, -1), 0);
     return b;
 }

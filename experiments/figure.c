@@ -323,13 +323,23 @@ static void draw_plot(FigureCanvas *c, const void *what)
     draw_inside(c, l);
 }
 
+/* Of a histogram's first and last bin, which must lie inside the axis whole; of others the middle. */
+static double outer_edge(const FigurePlot *p, const FigureSeries *v, size_t i)
+{
+    double x = x_of(v, i);
+    if (v->n < 2 || (i > 0 && i + 1 < v->n))
+        return x;
+    double next = x_of(v, i ? i - 1 : 1);
+    return p->x.scale == FIGURE_SCALE_LOG && next > 0 ? x * sqrt(x / next) : x + (x - next) / 2;
+}
+
 static void collect(const FigurePlot *p, double *x, double *y, size_t *n_y)
 {
     size_t at = 0, ny = 0;
     for (size_t s = 0; s < p->n_series; s++) {
         const FigureSeries *v = &p->series[s];
         for (size_t i = 0; i < v->n; i++) {
-            x[at++] = x_of(v, i);
+            x[at++] = p->style == FIGURE_STEPS ? outer_edge(p, v, i) : x_of(v, i);
             y[ny++] = v->y[i];
             if (v->lo && v->hi) {
                 y[ny++] = v->lo[i];

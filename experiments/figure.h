@@ -62,6 +62,7 @@ typedef struct FigureHeatmap {
     const unsigned char *greyed; /* [n_rows, n_cols] non-zero: grey, its number kept: not to be ranked; may be NULL */
     size_t n_rows, n_cols;       /* at most 65536 cells: bin larger ones */
     const char *const *row_names, *const *col_names; /* NULL: numbered from 0 */
+    size_t col_step;                                 /* numbered columns count in steps of this; 0: 1 */
     const unsigned char *marked;                     /* [n_rows, n_cols] non-zero: a dot in the cell; may be NULL */
     bool diverging;                                  /* colours meet at 0, range symmetric; else dark to light, low to high */
     FigureScale scale;                               /* of the colours */

@@ -133,6 +133,21 @@ static void set_range(FigureRange *r, const FigureAxis *axis, const double *valu
     figure_range(r, axis->scale, axis->integers, false, scratch, n, ticks);
 }
 
+/* Colours need no margin: the ends of the ramp are the lowest and the highest value. */
+static void fit_colours(FigureRange *r, const double *values, size_t n)
+{
+    double least = INFINITY, most = -INFINITY;
+    for (size_t i = 0; i < n; i++)
+        if (isfinite(values[i])) {
+            least = fmin(least, values[i]);
+            most = fmax(most, values[i]);
+        }
+    if (least < most) {
+        r->min = least;
+        r->max = most;
+    }
+}
+
 static void lay_out(Layout *l, double *scratch)
 {
     const FigureCloud *m = l->cloud;
@@ -145,6 +160,7 @@ static void lay_out(Layout *l, double *scratch)
     l->height += m->height_mm <= 0 ? l->title_height : -l->note_height;
     set_range(&l->y, &m->y, m->ys, m->n, scratch, (int)fmax(l->height / 22, 3));
     set_range(&l->value, &value_axis, m->values, m->n, scratch, 6);
+    fit_colours(&l->value, m->values, m->n);
     for (size_t i = 0; i < l->y.n_ticks; i++)
         y_text = fmax(y_text, figure_text_width(l->y.ticks[i].text, FIGURE_TICK_TEXT, false));
     l->area.x = FIGURE_EDGE + (m->y.label ? FIGURE_TEXT + 3 : 0) + y_text + FIGURE_TICK_LENGTH + 2;

@@ -97,9 +97,9 @@ static void draw_value(FigureCanvas *c, const Layout *l, size_t row, size_t col)
     figure_text_colour(c, (FigureColour){0, 0, 0, 1});
 }
 
-static const char *name_of(const char *const *names, size_t i, char number[24])
+static const char *name_of(const char *const *names, size_t i, size_t step, char number[24])
 {
-    snprintf(number, 24, "%zu", i);
+    snprintf(number, 24, "%zu", i * (step ? step : 1));
     return names ? names[i] : number;
 }
 
@@ -112,7 +112,7 @@ static void draw_names(FigureCanvas *c, const Layout *l)
         double x = l->area.x + ((double)i + 0.5) * w;
         const double tick[] = {x, bottom, x, bottom + FIGURE_TICK_LENGTH};
         figure_line(c, tick, 2, &figure_axis_pen);
-        const char *text = name_of(m->col_names, i, number);
+        const char *text = name_of(m->col_names, i, m->col_step, number);
         if (l->turned)
             figure_text(c, x + FIGURE_TICK_TEXT * 0.36, bottom + FIGURE_TICK_LENGTH + 2, text, FIGURE_TICK_TEXT, FIGURE_END, 90,
                         false);
@@ -124,7 +124,7 @@ static void draw_names(FigureCanvas *c, const Layout *l)
         double y = l->area.y + ((double)i + 0.5) * h;
         const double tick[] = {l->area.x - FIGURE_TICK_LENGTH, y, l->area.x, y};
         figure_line(c, tick, 2, &figure_axis_pen);
-        figure_text(c, l->area.x - FIGURE_TICK_LENGTH - 1.5, y + FIGURE_TICK_TEXT * 0.36, name_of(m->row_names, i, number),
+        figure_text(c, l->area.x - FIGURE_TICK_LENGTH - 1.5, y + FIGURE_TICK_TEXT * 0.36, name_of(m->row_names, i, 1, number),
                     FIGURE_TICK_TEXT, FIGURE_END, 0, false);
     }
 }
@@ -169,6 +169,16 @@ static void set_range(Layout *l, double *values)
     figure_range(&l->range, m->scale, false, false, values, n, 6);
 }
 
+/* Every how many columns are labelled; 0: names that must turn. */
+static size_t numbers_every(const FigureHeatmap *m, double width, double *longest)
+{
+    size_t step = m->col_step ? m->col_step : 1, every;
+    if (m->col_names)
+        return figure_names_every(m->col_names, m->n_cols, width, false, longest);
+    every = figure_names_every(NULL, m->n_cols * step, width / (double)step, true, longest); /* of the numbers */
+    return (every + step - 1) / step;
+}
+
 static void lay_out(Layout *l)
 {
     const FigureHeatmap *m = l->map;
@@ -185,7 +195,7 @@ static void lay_out(Layout *l)
     l->bar.w = 7;
     l->bar.x = l->width - figure_colour_bar_width(&l->range, m->value_label) - l->bar.w;
     l->area.w = l->bar.x - 6 - l->area.x;
-    l->col_every = figure_names_every(m->col_names, m->n_cols, l->area.w / (double)m->n_cols, !m->col_names, &col_text);
+    l->col_every = numbers_every(m, l->area.w / (double)m->n_cols, &col_text);
     l->turned = l->col_every == 0;
     if (l->turned) { /* upright names need the height of a line each */
         l->col_every = (size_t)ceil((FIGURE_TICK_TEXT + 0.5) * (double)m->n_cols / l->area.w);

@@ -202,7 +202,7 @@ static int add_line(PairFile *f, size_t *capacity, const char *s, size_t n, size
     Arena tree = {0};
     const JsonValue *v = NULL;
     Pair *p = &f->pairs[f->n_pairs];
-    *p = (Pair){.line = line};
+    *p = (Pair){.line = line, .onset_byte = -1};
     int status = json_parse(s, n, "pair", &tree, &v, e);
     if (!status)
         status = take_pair(v, n_vocab, &f->arena, p, e);

@@ -41,7 +41,9 @@ typedef struct Pair {
     size_t edit_index;
     int64_t onset_index; /* -1: null */
     char error_side;     /* 'a', 'b'; 0: null */
-    size_t line;         /* in the file, from 1 */
+    int64_t
+        onset_byte; /* of the ungrammatical sentence, where the onset is known; makes pairs for another tokenizer. -1: null, absent */
+    size_t line; /* in the file, from 1 */
 } Pair;
 
 typedef struct PairFile {

@@ -215,6 +215,8 @@ void pair_set_put(const Pair *p, StrBuf *out)
     put_ids(out, "ids_b", p->ids_b, p->n_ids);
     const char side[2] = {p->error_side, 0};
     strbuf_json_field_text(out, "error_side", p->error_side ? side : NULL);
+    if (p->onset_byte >= 0)
+        strbuf_printf(out, ", \"onset_byte\": %lld", (long long)p->onset_byte);
     strbuf_puts(out, "}\n");
 }
 

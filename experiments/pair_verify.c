@@ -154,9 +154,11 @@ bool pair_verify(const Tokenizer *t, const PairCandidate *c, const PairRules *ru
                   .n_ids = scratch->lists[0].n,
                   .edit_index = edit,
                   .onset_index = -1,
+                  .onset_byte = -1,
                   .error_side = c->error_side};
     if (c->error_side && c->has_onset) {
         out->onset_index = token_at(&scratch->lists[c->error_side == 'b'], c->onset_byte);
+        out->onset_byte = (int64_t)c->onset_byte;
         if (out->onset_index < (int64_t)edit)
             return refuse(reason, "the onset is token %lld, before the edit, token %zu", (long long)out->onset_index, edit);
     }

@@ -6,6 +6,8 @@
 
 #include "engine/base/file.h"
 #include "engine/strata.h"
+#include "experiments/pair_review.h"
+#include "experiments/pair_source.h"
 #include "experiments/workbench.h"
 
 enum { DEFAULT_PER_CATEGORY = 500, MAX_PER_CATEGORY = 1000000, MIN_CLUSTERS = 20 };
@@ -19,6 +21,16 @@ static bool has_suffix(const char *s, const char *suffix)
 {
     size_t n = strlen(s), m = strlen(suffix);
     return n >= m && strcmp(s + n - m, suffix) == 0;
+}
+
+static bool is_templates(const StrataPairsOptions *o)
+{
+    return strcmp(or_default(o->source, "templates"), "templates") == 0;
+}
+
+static bool is_api(const StrataPairsOptions *o)
+{
+    return strcmp(or_default(o->source, "templates"), "api") == 0;
 }
 
 static int choose_categories(PairsRun *r, Error *e)
@@ -104,7 +116,15 @@ static int from_templates(PairsRun *r, Error *e)
 static void put_shortage(const PairsRun *r, PairCategory category, const PairClusters *c, StrBuf *out)
 {
     const PairShortage *s = &r->shortages[category];
-    if (s->n_templates == 0)
+    if (r->review_refused[category])
+        strbuf_printf(out, "%zu refused in review", r->review_refused[category]);
+    if (c->n_pairs + r->review_refused[category] >= r->per_category)
+        return;
+    if (r->review_refused[category])
+        strbuf_puts(out, "; ");
+    if (!is_templates(r->o))
+        strbuf_puts(out, is_api(r->o) ? "the model gave no more that hold" : "the file has no more that hold");
+    else if (s->n_templates == 0)
         strbuf_puts(out, r->o->first_token ? "no template edits the first token" : "no template");
     else if (c->n_pairs == 0)
         strbuf_printf(out, "under this tokenizer the words of all %zu templates are not single tokens", s->n_templates);
@@ -113,9 +133,31 @@ static void put_shortage(const PairsRun *r, PairCategory category, const PairClu
                       s->n_templates);
 }
 
+/* A category's line of the table, its object in meta.json, its note. */
+static void put_category(PairsRun *r, PairCategory c, const PairClusters *k, StrBuf *text, StrBuf *json)
+{
+    const char *name = pair_category_name(c);
+    char asked[24] = "all", asked_json[24] = "null";
+    if (r->per_category != SIZE_MAX) {
+        snprintf(asked, sizeof asked, "%zu", r->per_category);
+        memcpy(asked_json, asked, sizeof asked);
+    }
+    strbuf_printf(text, "%-15s %7zu %7s %10zu %11zu %8zu\n", name, k->n_pairs, asked, k->n_templates, k->n_words, k->n_rejects);
+    strbuf_printf(json, "\"%s\": {\"pairs\": %zu, \"asked\": %s, \"templates\": %zu, \"word_pairs\": %zu, \"refused\": %zu",
+                  name, k->n_pairs, asked_json, k->n_templates, k->n_words, k->n_rejects);
+    if (r->per_category != SIZE_MAX && k->n_pairs < r->per_category) {
+        StrBuf why = {0};
+        put_shortage(r, c, k, &why);
+        strbuf_printf(&r->notes, "%s: %zu of %zu: %s.\n", name, k->n_pairs, r->per_category, why.data ? why.data : "");
+        strbuf_json_field_text(json, "shortage", why.data);
+        strbuf_free(&why);
+    }
+    strbuf_putc(json, '}');
+}
+
 static int summarise(PairsRun *r, StrBuf *text, StrBuf *json, Error *e)
 {
-    size_t n_few = 0;
+    size_t n_few = 0, n_named = 0;
     strbuf_printf(text, "%-15s %7s %7s %10s %11s %8s\n", "category", "pairs", "asked", "templates", "word pairs", "refused");
     strbuf_puts(json, ", \"categories\": {");
     for (int c = 0, n = 0; c < PAIR_N_CATEGORIES; c++) {
@@ -123,25 +165,16 @@ static int summarise(PairsRun *r, StrBuf *text, StrBuf *json, Error *e)
         int status = pair_set_clusters(&r->set, (PairCategory)c, &k, e);
         if (status)
             return status;
-        if (!r->wanted[c] && k.n_pairs == 0)
+        n_named += k.n_rejects;
+        if (k.n_pairs + k.n_rejects == 0 && (!r->wanted[c] || r->per_category == SIZE_MAX))
             continue;
-        const char *name = pair_category_name((PairCategory)c);
-        strbuf_printf(text, "%-15s %7zu %7zu %10zu %11zu %8zu\n", name, k.n_pairs, r->per_category, k.n_templates, k.n_words,
-                      k.n_rejects);
-        strbuf_printf(json,
-                      "%s\"%s\": {\"pairs\": %zu, \"asked\": %zu, \"templates\": %zu, \"word_pairs\": %zu, \"refused\": %zu",
-                      n++ ? ", " : "", name, k.n_pairs, r->per_category, k.n_templates, k.n_words, k.n_rejects);
+        strbuf_puts(json, n++ ? ", " : "");
+        put_category(r, (PairCategory)c, &k, text, json);
         n_few += k.n_pairs && (k.n_templates < MIN_CLUSTERS || k.n_words < MIN_CLUSTERS);
-        if (k.n_pairs < r->per_category) {
-            StrBuf why = {0};
-            put_shortage(r, (PairCategory)c, &k, &why);
-            strbuf_printf(&r->notes, "%s: %zu of %zu: %s\n", name, k.n_pairs, r->per_category, why.data ? why.data : "");
-            strbuf_json_field_text(json, "shortage", why.data);
-            strbuf_free(&why);
-        }
-        strbuf_putc(json, '}');
     }
     strbuf_puts(json, "}");
+    if (r->set.n_rejects > n_named)
+        strbuf_printf(text, "%-15s %7d %7s %10s %11s %8zu\n", "(no category)", 0, "", "", "", r->set.n_rejects - n_named);
     if (n_few)
         strbuf_printf(&r->notes, "A category under %d templates or word pairs allows claims about these words only.\n",
                       MIN_CLUSTERS);
@@ -199,6 +232,7 @@ static void run_free(PairsRun *r)
     strbuf_free(&r->meta);
     strbuf_free(&r->notes);
     pair_set_free(&r->set);
+    pair_scratch_free(&r->scratch);
     tokenizer_close(r->tokenizer);
     model_path_free(&r->model);
 }
@@ -206,17 +240,19 @@ static void run_free(PairsRun *r)
 int strata_pairs(const StrataPairsOptions *options, StrataError *e)
 {
     PairsRun r = {.o = options, .per_category = (size_t)options->per_category};
-    if (r.per_category == 0)
-        r.per_category = DEFAULT_PER_CATEGORY;
     if (r.per_category > MAX_PER_CATEGORY)
         return error_set(e, STATUS_USAGE, "--per_category: %zu, expected at most %d", r.per_category, MAX_PER_CATEGORY);
+    if (r.per_category == 0)
+        r.per_category = is_templates(options) ? DEFAULT_PER_CATEGORY : SIZE_MAX;
     int status = choose_categories(&r, e);
     if (!status)
         status = choose_output(&r, e);
     if (!status)
         status = open_tokenizer(&r, e);
     if (!status)
-        status = from_templates(&r, e);
+        status = is_templates(options) ? from_templates(&r, e) : pair_source_read(&r, e);
+    if (!status)
+        status = pair_review_apply(&r, e);
     if (!status)
         status = write_all(&r, e);
     run_free(&r);

@@ -12,13 +12,15 @@ typedef struct PairsRun {
     const char *output;
     StrBuf rejected_path, meta_path, partial_path; /* STEM.rejected.jsonl, .meta.json, .partial.jsonl */
     bool wanted[PAIR_N_CATEGORIES];
-    size_t per_category;
+    size_t per_category; /* SIZE_MAX: all of a file */
     ModelPath model;
     Tokenizer *tokenizer;
+    PairScratch scratch;
     PairSet set;
     PairShortage shortages[PAIR_N_CATEGORIES]; /* of templates */
-    StrBuf meta;                               /* further fields of meta.json, each ", "NAME": VALUE" */
-    StrBuf notes;                              /* lines of the summary */
+    size_t review_refused[PAIR_N_CATEGORIES];
+    StrBuf meta;  /* further fields of meta.json, each ", "NAME": VALUE" */
+    StrBuf notes; /* lines of the summary */
 } PairsRun;
 
 #endif

@@ -182,6 +182,11 @@ int result_string(const ResultNode *object, const char *field, const char **out,
     return STATUS_OK;
 }
 
+bool result_is_true(const ResultNode *object, const char *field)
+{
+    return cJSON_IsTrue(get(object, field));
+}
+
 int result_numbers(const ResultNode *object, const char *field, double *out, size_t n, Error *e)
 {
     const cJSON *array = get(object, field);

@@ -52,6 +52,7 @@ const char *result_name(const ResultNode *item); /* the field's name, inside an 
 int result_number(const ResultNode *object, const char *field, double *out, Error *e);      /* null: NaN */
 int result_integer(const ResultNode *object, const char *field, int64_t *out, Error *e);    /* whole, up to 2^53 */
 int result_string(const ResultNode *object, const char *field, const char **out, Error *e); /* lives as long as the file */
+bool result_is_true(const ResultNode *object, const char *field);                           /* false where it is absent */
 int result_numbers(const ResultNode *object, const char *field, double *out, size_t n, Error *e); /* an array of n; null: NaN */
 
 #endif

@@ -17,7 +17,7 @@ def jackknife(z, ids):
     left = np.array([z[ids != g].mean() for g in groups])
     v = (len(groups) - 1) / len(groups) * ((left - z.mean()) ** 2).sum()
     cubes = sum((z[ids == g].sum() / len(z) - (ids == g).mean() * z.mean()) ** 3 for g in groups)
-    return v, cubes
+    return v, cubes * len(groups) ** 2 / ((len(groups) - 1) * (len(groups) - 2))
 
 
 def degrees(ids):
@@ -43,6 +43,11 @@ def hall(t, k):
     return t + k * t * t / 3 + k * k * t**3 / 27 + k / 6
 
 
+def above(f, r):
+    """Where f falls below 0; None: nowhere, the bound is infinite."""
+    return None if f(1e9) > 0 else optimize.brentq(f, r + 1e-9, 1e9 if f(50) > 0 else 50, xtol=1e-14)
+
+
 def cell(y, x, t, w):
     df = min(degrees(t), degrees(w)) if w is not None else degrees(t)
     r = y.mean() / x.mean()
@@ -50,7 +55,9 @@ def cell(y, x, t, w):
     skew = k / v**1.5
 
     def p_at(rho):
-        return stats.t.cdf(hall((y.mean() - rho * x.mean()) / np.sqrt(parts(y, x, rho, t, w)[0]), skew), df)
+        by_mean = (y.mean() - rho * x.mean()) / np.sqrt(parts(y, x, rho, t, w)[0])
+        by_log = np.log(r / rho) / (np.sqrt(v) / x.mean() / r)
+        return stats.t.cdf(hall(max(by_mean, by_log), skew), df)
 
     def lower_at(rho):
         return stats.t.sf((y.mean() - rho * x.mean()) / np.sqrt(parts(y, x, rho, t, w)[0]), df)
@@ -59,8 +66,7 @@ def cell(y, x, t, w):
     s0 = k0 / v0**1.5
     q = optimize.brentq(lambda u: hall(u, s0) - stats.t.ppf(0.05, df), -1000, 0)
     return {"mean": y.mean(), "control": x.mean(), "ratio": r, "se": np.sqrt(v) / x.mean(), "df": df, "p": p_at(0.8),
-            "upper": optimize.brentq(lambda u: p_at(u) - 0.05, r + 1e-9, 20, xtol=1e-14),
-            "hi": optimize.brentq(lambda u: p_at(u) - 0.025, r + 1e-9, 20, xtol=1e-14),
+            "upper": above(lambda u: p_at(u) - 0.05, r), "hi": above(lambda u: p_at(u) - 0.025, r),
             "lo": optimize.brentq(lambda u: lower_at(u) - 0.025, 1e-9, r, xtol=1e-14),
             "mean_se": np.sqrt(v0), "mean_skew": s0, "mean_upper": y.mean() - q * np.sqrt(v0),
             "mean_p": stats.t.cdf(hall((y.mean() - 0.3) / np.sqrt(v0), s0), df)}

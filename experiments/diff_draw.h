@@ -1,0 +1,25 @@
+/* diff_draw.h: what the figures of Study B share: titles, small print, file names, the CSV beside a figure. */
+#ifndef STRATA_EXPERIMENTS_DIFF_DRAW_H
+#define STRATA_EXPERIMENTS_DIFF_DRAW_H
+
+#include "engine/base/strbuf.h"
+#include "experiments/diff_figure.h"
+#include "experiments/figure.h"
+#include "experiments/table.h"
+
+static inline const char *diff_draw_say(const DiffFigure *f, const char *english)
+{
+    return captions_text(f->lang, english);
+}
+
+/* "MODEL: TEXT" or "MODEL: TEXT (CATEGORY, POSITION)"; category, position may be NULL. Owned by the caller, as all texts here. */
+void diff_draw_title(const DiffFigure *f, const char *english, const char *category, const char *position, StrBuf *out);
+/* A translated sentence and its full stop. */
+void diff_draw_sentence(const DiffFigure *f, const char *english, StrBuf *out);
+
+/* FOLDER/PREFIX NAME[_PART] SUFFIX, letters other than [A-Za-z0-9_-] of part as _. */
+int diff_draw_stem(const DiffFigure *f, const char *name, const char *part, StrBuf *out, Error *e);
+/* Writes STEM.csv and frees the table. */
+int diff_draw_csv(Table *t, const char *stem, Error *e);
+
+#endif

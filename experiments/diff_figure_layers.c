@@ -1,0 +1,290 @@
+/* diff_figure_layers.c: Study B's figures over layers: curves by category, controls, contrast, claims, margins; see diff_figure.h. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "experiments/diff_draw.h"
+#include "experiments/diff_stats.h"
+
+enum { MAX_PANELS = 32, MAX_SERIES = 6 };
+
+/* Panels in the making: one a category (or position), series in a block of memory of their own. */
+typedef struct Panels {
+    FigurePlot plots[MAX_PANELS];
+    FigureSeries series[MAX_PANELS][MAX_SERIES];
+    size_t n;
+} Panels;
+
+static FigurePlot *panel_begin(Panels *p, const char *title, const char *x, const char *y)
+{
+    FigurePlot *plot = &p->plots[p->n];
+    *plot = (FigurePlot){.title = title,
+                         .style = FIGURE_LINES,
+                         .x = {.label = x, .integers = true},
+                         .y = {.label = y},
+                         .series = p->series[p->n]};
+    p->n++;
+    return plot;
+}
+
+static void panel_add(Panels *p, const char *label, const double *y, const double *lo, const double *hi, size_t n)
+{
+    FigurePlot *plot = &p->plots[p->n - 1];
+    if (y && plot->n_series < MAX_SERIES)
+        p->series[p->n - 1][plot->n_series++] = (FigureSeries){.label = label, .y = y, .lo = lo, .hi = hi, .n = n};
+}
+
+static bool any_finite(const double *v, size_t n)
+{
+    for (size_t i = 0; v && i < n; i++)
+        if (isfinite(v[i]))
+            return true;
+    return false;
+}
+
+/* Draws the panels, writes the table beside them. The table is freed in any case. */
+static int finish(const DiffFigure *f, Panels *p, Table *t, const char *name, const char *part, const char *title,
+                  const char *note, Error *e)
+{
+    StrBuf stem = {0};
+    int status = diff_draw_stem(f, name, part, &stem, e);
+    double width = f->width_mm > 0 ? f->width_mm : FIGURE_WIDE_MM;
+    size_t most = width > FIGURE_NARROW_MM ? 4 : 2;
+    FigurePanels panels = {.title = title,
+                           .plots = p->plots,
+                           .n_plots = p->n,
+                           .n_cols = p->n < most ? p->n : most,
+                           .width_mm = width,
+                           .note = note};
+    if (!status)
+        status = figure_write_panels(&panels, stem.data, e);
+    if (!status)
+        status = diff_draw_csv(t, stem.data, e);
+    else
+        table_free(t);
+    strbuf_free(&stem);
+    return status;
+}
+
+static const char *curve_axis(const DiffFigure *f)
+{
+    return diff_draw_say(f, "layer (0: embedding)");
+}
+
+int diff_figure_curves(const DiffFigure *f, Error *e)
+{
+    static const char *const headers[] = {"category", "layer", "pairs", "control", "ratio", "ci95_lo", "ci95_hi"};
+    static const double rules[] = {DIFF_STATS_RATIO, 1};
+    Panels *p = calloc(1, sizeof *p);
+    Table t;
+    StrBuf title = {0}, note = {0};
+    int status = STATUS_OK;
+    table_begin(&t, headers, sizeof headers / sizeof *headers);
+    for (size_t i = 0; p && i < f->r->n_categories && p->n < MAX_PANELS; i++) {
+        const DiffResultCategory *c = &f->r->categories[i];
+        const DiffResultPosition *at = diff_result_position(c, f->position);
+        const DiffResultCurve *v = at ? diff_result_curve(at, "norm") : NULL;
+        if (!v || !any_finite(v->ratio, f->r->n_points))
+            continue;
+        FigurePlot *plot = panel_begin(p, diff_draw_say(f, c->name), curve_axis(f), diff_draw_say(f, "difference / control"));
+        plot->rules = rules;
+        plot->n_rules = 2;
+        panel_add(p, NULL, v->ratio, v->lo, v->hi, f->r->n_points);
+        for (size_t l = 0; l < f->r->n_points; l++) {
+            table_text(&t, c->name);
+            table_integer(&t, (long long)l);
+            table_number(&t, v->pairs ? v->pairs[l] : NAN, -1);
+            table_number(&t, v->control ? v->control[l] : NAN, -1);
+            table_number(&t, v->ratio[l], -1);
+            table_number(&t, v->lo ? v->lo[l] : NAN, -1);
+            table_number(&t, v->hi ? v->hi[l] : NAN, -1);
+        }
+    }
+    diff_draw_title(f, "difference of a pair over that of its matched control", NULL, f->position, &title);
+    diff_draw_sentence(f, "Mean norm of the difference in the residual stream, pairs over matched control", &note);
+    diff_draw_sentence(f, "Bands: 95 % intervals, clustered by template and word pair", &note);
+    diff_draw_sentence(f, "Dashed: 1 (no difference to the control) and 0.8 (the margin set beforehand)", &note);
+    if (!p)
+        status = error_set(e, STATUS_FAILED, "figures: no memory");
+    if (!status && p->n)
+        status = finish(f, p, &t, "curves", f->position, title.data, note.data, e);
+    else
+        table_free(&t);
+    strbuf_free(&title);
+    strbuf_free(&note);
+    free(p);
+    return status;
+}
+
+int diff_figure_control(const DiffFigure *f, Error *e)
+{
+    static const char *const headers[] = {"category", "layer", "pairs", "matched", "shuffled", "unrelated", "identical"};
+    Panels *p = calloc(1, sizeof *p);
+    Table t;
+    StrBuf title = {0}, note = {0};
+    int status = STATUS_OK;
+    table_begin(&t, headers, sizeof headers / sizeof *headers);
+    for (size_t i = 0; p && i < f->r->n_categories && p->n < MAX_PANELS; i++) {
+        const DiffResultCategory *c = &f->r->categories[i];
+        const DiffResultPosition *at = diff_result_position(c, f->position);
+        const DiffResultCurve *v = at ? diff_result_curve(at, "norm") : NULL;
+        if (!v || !any_finite(v->pairs, f->r->n_points))
+            continue;
+        size_t n = f->r->n_points;
+        const double *all[] = {v->pairs, v->control, at->shuffled, at->unrelated, at->floor};
+        panel_begin(p, diff_draw_say(f, c->name), curve_axis(f), diff_draw_say(f, "norm of the difference"))->y.scale =
+            FIGURE_SCALE_LOG;
+        panel_add(p, diff_draw_say(f, "pairs"), v->pairs, NULL, NULL, n);
+        panel_add(p, diff_draw_say(f, "matched control"), v->control, NULL, NULL, n);
+        panel_add(p, diff_draw_say(f, "shuffled pairing"), at->shuffled, NULL, NULL, n);
+        panel_add(p, diff_draw_say(f, "unrelated sentences"), at->unrelated, NULL, NULL, n);
+        if (any_finite(at->floor, n) && at->floor[n - 1] > 0) /* an exact 0 has no place on this axis */
+            panel_add(p, diff_draw_say(f, "identical pair"), at->floor, NULL, NULL, n);
+        for (size_t l = 0; l < n; l++) {
+            table_text(&t, c->name);
+            table_integer(&t, (long long)l);
+            for (size_t k = 0; k < sizeof all / sizeof *all; k++)
+                table_number(&t, all[k] ? all[k][l] : NAN, -1);
+        }
+    }
+    diff_draw_title(f, "differences and their controls", NULL, f->position, &title);
+    diff_draw_sentence(f, "Mean norm of the difference in the residual stream", &note);
+    diff_draw_sentence(f, "Streams grow over layers, so a curve is to be read against its control", &note);
+    if (!p)
+        status = error_set(e, STATUS_FAILED, "figures: no memory");
+    if (!status && p->n)
+        status = finish(f, p, &t, "control", f->position, title.data, note.data, e);
+    else
+        table_free(&t);
+    strbuf_free(&title);
+    strbuf_free(&note);
+    free(p);
+    return status;
+}
+
+int diff_figure_contrast(const DiffFigure *f, Error *e)
+{
+    static const char *const headers[] = {"position", "layer", "difference", "ci95_lo", "ci95_hi", "p"};
+    Panels *p = calloc(1, sizeof *p);
+    Table t;
+    StrBuf title = {0}, note = {0};
+    int status = STATUS_OK;
+    table_begin(&t, headers, sizeof headers / sizeof *headers);
+    for (size_t i = 0; p && i < f->r->n_contrasts && p->n < MAX_PANELS; i++) {
+        const DiffResultContrast *c = &f->r->contrasts[i];
+        if (strcmp(c->curve, "norm") != 0 || !any_finite(c->difference, f->r->n_points))
+            continue;
+        panel_begin(p, diff_draw_say(f, c->position), curve_axis(f), diff_draw_say(f, "error minus meaning"))->zero_line = true;
+        panel_add(p, NULL, c->difference, c->lo, c->hi, f->r->n_points);
+        for (size_t l = 0; l < f->r->n_points; l++) {
+            table_text(&t, c->position);
+            table_integer(&t, (long long)l);
+            table_number(&t, c->difference[l], -1);
+            table_number(&t, c->lo ? c->lo[l] : NAN, -1);
+            table_number(&t, c->hi ? c->hi[l] : NAN, -1);
+            table_number(&t, c->p ? c->p[l] : NAN, -1);
+        }
+    }
+    diff_draw_title(f, "error pairs minus meaning pairs", NULL, NULL, &title);
+    diff_draw_sentence(f, "Mean ratio to the matched control over error categories, minus that over meaning categories", &note);
+    diff_draw_sentence(f, "Bands: 95 % intervals, clustered by template and word pair", &note);
+    if (!p)
+        status = error_set(e, STATUS_FAILED, "figures: no memory");
+    if (!status && p->n)
+        status = finish(f, p, &t, "contrast", NULL, title.data, note.data, e);
+    else
+        table_free(&t);
+    strbuf_free(&title);
+    strbuf_free(&note);
+    free(p);
+    return status;
+}
+
+int diff_figure_claims(const DiffFigure *f, Error *e)
+{
+    static const char *const headers[] = {"category", "layer", "claims"};
+    Panels *p = calloc(1, sizeof *p);
+    Table t;
+    StrBuf title = {0}, note = {0};
+    int status = STATUS_OK;
+    table_begin(&t, headers, sizeof headers / sizeof *headers);
+    for (size_t i = 0; p && i < f->r->n_categories && p->n < MAX_PANELS; i++) {
+        const DiffResultCategory *c = &f->r->categories[i];
+        const DiffResultPosition *at = diff_result_position(c, f->position);
+        if (!at || !at->claims_per_layer)
+            continue;
+        panel_begin(p, diff_draw_say(f, c->name), curve_axis(f), diff_draw_say(f, "dimensions claimed"))->style = FIGURE_STEPS;
+        panel_add(p, NULL, at->claims_per_layer, NULL, NULL, f->r->n_points);
+        for (size_t l = 0; l < f->r->n_points; l++) {
+            table_text(&t, c->name);
+            table_integer(&t, (long long)l);
+            table_number(&t, at->claims_per_layer[l], -1);
+        }
+    }
+    diff_draw_title(f, "dimensions that change less than under the control", NULL, f->position, &title);
+    strbuf_printf(&note, f->lang == CAPTIONS_JA ? "各層の %zu 次元のうち。" : "Of %zu dimensions in each layer. ",
+                  f->r->hidden);
+    diff_draw_sentence(
+        f, "Claimed: bound of the ratio below 0.8 after control of false discoveries, in both halves of the templates", &note);
+    if (!p)
+        status = error_set(e, STATUS_FAILED, "figures: no memory");
+    if (!status && p->n)
+        status = finish(f, p, &t, "claims", f->position, title.data, note.data, e);
+    else
+        table_free(&t);
+    strbuf_free(&title);
+    strbuf_free(&note);
+    free(p);
+    return status;
+}
+
+int diff_figure_margins(const DiffFigure *f, Error *e)
+{
+    static const char *const headers[] = {"category", "margin", "n_rejected"};
+    double *values = calloc(MAX_PANELS * DIFF_RESULT_MARGINS, 2 * sizeof *values);
+    FigureSeries series[MAX_PANELS];
+    size_t n = 0;
+    bool any = false;
+    Table t;
+    StrBuf title = {0}, note = {0}, stem = {0};
+    int status =
+        values ? diff_draw_stem(f, "margins", f->position, &stem, e) : error_set(e, STATUS_FAILED, "figures: no memory");
+    table_begin(&t, headers, sizeof headers / sizeof *headers);
+    for (size_t i = 0; !status && i < f->r->n_categories && n < MAX_PANELS; i++) {
+        const DiffResultCategory *c = &f->r->categories[i];
+        const DiffResultPosition *at = diff_result_position(c, f->position);
+        double *x = values + 2 * n * DIFF_RESULT_MARGINS, *y = x + DIFF_RESULT_MARGINS;
+        for (size_t k = 0; at && k < at->n_margins; k++) {
+            x[k] = at->margins[k].margin;
+            y[k] = at->margins[k].n_rejected;
+            any = any || isfinite(y[k]);
+            table_text(&t, c->name);
+            table_number(&t, x[k], -1);
+            table_number(&t, y[k], -1);
+        }
+        if (at && at->n_margins)
+            series[n++] = (FigureSeries){.label = diff_draw_say(f, c->name), .x = x, .y = y, .n = at->n_margins};
+    }
+    diff_draw_title(f, "dimensions whose mean change stays under a margin", NULL, f->position, &title);
+    diff_draw_sentence(f, "Coordinates of all layers, after control of false discoveries", &note);
+    diff_draw_sentence(f, "Two independent draws differ by 1.13 sigmas on average", &note);
+    FigurePlot plot = {.title = title.data,
+                       .style = FIGURE_LINES,
+                       .x = {.label = diff_draw_say(f, "margin (sigmas)")},
+                       .y = {.label = diff_draw_say(f, "coordinates")},
+                       .series = series,
+                       .n_series = n,
+                       .zero_line = true,
+                       .note = note.data,
+                       .width_mm = f->width_mm > 0 ? f->width_mm : FIGURE_NARROW_MM};
+    if (!status && n && any) {
+        status = figure_write_plot(&plot, stem.data, e);
+        status = status ? status : diff_draw_csv(&t, stem.data, e);
+    }
+    table_free(&t);
+    strbuf_free(&title);
+    strbuf_free(&note);
+    strbuf_free(&stem);
+    free(values);
+    return status;
+}
