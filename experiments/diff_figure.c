@@ -14,8 +14,8 @@ enum { BINS = 40 };
 
 typedef struct Draw {
     const DiffFigure *f;
-    const DiffResultCategory *c;
-    const DiffResultPosition *at;
+    const DiffViewCategory *c;
+    const DiffViewPosition *at;
     size_t n_points, D;
     const float *ratio, *upper, *p; /* [n_points, D]; NULL: not there */
 } Draw;
@@ -268,7 +268,7 @@ static int draw_ranked(const Draw *d, Error *e)
     int status = texts_begin(d, &t, "bars", "smallest ratios to the control", e);
     table_begin(&table, headers, sizeof headers / sizeof *headers);
     for (size_t i = 0; i < n; i++) {
-        const DiffResultCell *c = &d->at->ranked[i];
+        const DiffViewCell *c = &d->at->ranked[i];
         y[i] = c->ratio;
         hi[i] = c->upper;
         name_cell(names[i], c->layer, c->dim);
@@ -466,19 +466,19 @@ static int draw_scatter(const Draw *d, const float *mean, const float *sd, const
 
 /* ---- all ---- */
 
-int diff_figure_category(const DiffFigure *f, const DiffResultCategory *c, Error *e)
+int diff_figure_category(const DiffFigure *f, const DiffViewCategory *c, Error *e)
 {
-    const DiffResult *r = f->r;
-    Draw d = {.f = f, .c = c, .at = diff_result_position(c, f->position), .n_points = r->n_points, .D = r->hidden};
+    const DiffView *r = f->r;
+    Draw d = {.f = f, .c = c, .at = diff_view_position(c, f->position), .n_points = r->n_points, .D = r->hidden};
     if (!d.at)
         return STATUS_OK;
-    d.ratio = diff_result_tensor(r, "ratio", c->name, f->position);
-    d.upper = diff_result_tensor(r, "upper", c->name, f->position);
-    d.p = diff_result_tensor(r, "p", c->name, f->position);
-    const float *normalised = diff_result_tensor(r, "normalised", c->name, f->position),
-                *control = diff_result_tensor(r, "control", c->name, f->position),
-                *mean = diff_result_tensor(r, "mean", c->name, f->position),
-                *sd = diff_result_tensor(r, "sd", c->name, f->position), *sigma = diff_result_tensor(r, "sigma", NULL, NULL);
+    d.ratio = diff_view_tensor(r, "ratio", c->name, f->position);
+    d.upper = diff_view_tensor(r, "upper", c->name, f->position);
+    d.p = diff_view_tensor(r, "p", c->name, f->position);
+    const float *normalised = diff_view_tensor(r, "normalised", c->name, f->position),
+                *control = diff_view_tensor(r, "control", c->name, f->position),
+                *mean = diff_view_tensor(r, "mean", c->name, f->position),
+                *sd = diff_view_tensor(r, "sd", c->name, f->position), *sigma = diff_view_tensor(r, "sigma", NULL, NULL);
     int status = d.ratio ? draw_whole(&d, e) : STATUS_OK;
     if (!status && d.ratio)
         status = draw_stable(&d, e);
@@ -494,7 +494,7 @@ int diff_figure_category(const DiffFigure *f, const DiffResultCategory *c, Error
 }
 
 /* Every position class that any category has, once. */
-static size_t list_positions(const DiffResult *r, const char *names[16])
+static size_t list_positions(const DiffView *r, const char *names[16])
 {
     size_t n = 0;
     for (size_t i = 0; i < r->n_categories; i++)
@@ -510,9 +510,9 @@ static size_t list_positions(const DiffResult *r, const char *names[16])
 
 int diff_figures_write(const char *dir, const char *position, CaptionsLang lang, bool quiet, Error *e)
 {
-    DiffResult r;
+    DiffView r;
     const char *positions[16];
-    int status = diff_result_open(dir, &r, e);
+    int status = diff_view_open(dir, &r, e);
     if (status)
         return status;
     char *folder = file_join(r.dir, "figures");
@@ -525,7 +525,7 @@ int diff_figures_write(const char *dir, const char *position, CaptionsLang lang,
         if (!status)
             status = diff_figure_control(&f, e);
     }
-    f.position = position ? position : diff_result_headline(&r);
+    f.position = position ? position : diff_view_headline(&r);
     if (!status)
         status = diff_figure_contrast(&f, e);
     if (!status)
@@ -535,6 +535,6 @@ int diff_figures_write(const char *dir, const char *position, CaptionsLang lang,
     for (size_t i = 0; !status && i < r.n_categories; i++)
         status = diff_figure_category(&f, &r.categories[i], e);
     free(folder);
-    diff_result_close(&r);
+    diff_view_close(&r);
     return status;
 }

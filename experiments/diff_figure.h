@@ -3,6 +3,7 @@
  *
  *   curves_POSITION     difference of pairs over that of the matched control, layer by layer, a panel a category; 95 % bands
  *   control_POSITION    the differences themselves: pairs, matched control, and the other controls that were run
+ *   relative_, cosine_, kl_POSITION   difference over stream, cosine, logit-lens KL: pairs and matched control
  *   contrast            error minus meaning categories, a panel a position; 95 % bands
  *   claims              claims in every layer, a panel a category
  *   margins             coordinates whose mean |difference|/sigma stays under a margin, by margin
@@ -13,7 +14,7 @@
  *   histogram_CATEGORY  mean |difference|/sigma over dimensions, pairs and control, a panel a layer
  *   scatter_CATEGORY    mean against spread of |difference|/sigma, coloured by layer
  *
- * The figures of a category are those of one position class (diff_result_headline unless told otherwise). What the files do not have
+ * The figures of a category are those of one position class (diff_view_headline unless told otherwise). What the files do not have
  * is not drawn. */
 #ifndef STRATA_EXPERIMENTS_DIFF_FIGURE_H
 #define STRATA_EXPERIMENTS_DIFF_FIGURE_H
@@ -23,7 +24,7 @@
 
 #include "engine/base/error.h"
 #include "experiments/captions.h"
-#include "experiments/diff_result.h"
+#include "experiments/diff_view.h"
 
 enum { DIFF_FIGURE_STABLE = 24, DIFF_FIGURE_BARS = 20, DIFF_FIGURE_COLUMNS = 192, DIFF_FIGURE_PANELS = 12 };
 
@@ -33,7 +34,7 @@ int diff_figures_write(const char *dir, const char *position, CaptionsLang lang,
 /* ---- for reports: one figure of an open result, STEM.* ---- */
 
 typedef struct DiffFigure {
-    const DiffResult *r;
+    const DiffView *r;
     const char *position;
     CaptionsLang lang;           /* drawn as it is */
     double width_mm;             /* 0: what suits it */
@@ -42,10 +43,10 @@ typedef struct DiffFigure {
 } DiffFigure;
 
 int diff_figure_curves(const DiffFigure *f, Error *e);
-int diff_figure_control(const DiffFigure *f, Error *e);
+int diff_figure_control(const DiffFigure *f, Error *e); /* control_, relative_, cosine_, kl_ */
 int diff_figure_contrast(const DiffFigure *f, Error *e);
 int diff_figure_claims(const DiffFigure *f, Error *e);
 int diff_figure_margins(const DiffFigure *f, Error *e);
-int diff_figure_category(const DiffFigure *f, const DiffResultCategory *c, Error *e); /* all of a category's */
+int diff_figure_category(const DiffFigure *f, const DiffViewCategory *c, Error *e); /* all of a category's */
 
 #endif

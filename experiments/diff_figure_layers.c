@@ -81,9 +81,9 @@ int diff_figure_curves(const DiffFigure *f, Error *e)
     int status = STATUS_OK;
     table_begin(&t, headers, sizeof headers / sizeof *headers);
     for (size_t i = 0; p && i < f->r->n_categories && p->n < MAX_PANELS; i++) {
-        const DiffResultCategory *c = &f->r->categories[i];
-        const DiffResultPosition *at = diff_result_position(c, f->position);
-        const DiffResultCurve *v = at ? diff_result_curve(at, "norm") : NULL;
+        const DiffViewCategory *c = &f->r->categories[i];
+        const DiffViewPosition *at = diff_view_position(c, f->position);
+        const DiffViewCurve *v = at ? diff_view_curve(at, "norm") : NULL;
         if (!v || !any_finite(v->ratio, f->r->n_points))
             continue;
         FigurePlot *plot = panel_begin(p, diff_draw_say(f, c->name), curve_axis(f), diff_draw_say(f, "difference / control"));
@@ -116,7 +116,26 @@ int diff_figure_curves(const DiffFigure *f, Error *e)
     return status;
 }
 
-int diff_figure_control(const DiffFigure *f, Error *e)
+/* One measure of a pair's difference over layers, pairs against controls. */
+typedef struct Measure {
+    const char *curve, *name, *label, *title, *sentence;
+    FigureScale scale;
+    bool all_controls; /* norms of the other controls are known too */
+} Measure;
+
+static const Measure measures[] = {
+    {"norm", "control", "norm of the difference", "differences and their controls",
+     "Mean norm of the difference in the residual stream", FIGURE_SCALE_LOG, true},
+    {"relative_norm", "relative", "difference / stream", "difference relative to the stream",
+     "Mean norm of the difference over that of the stream", FIGURE_SCALE_LINEAR, false},
+    {"cosine", "cosine", "cosine", "cosine of the two streams of a pair", "Mean cosine between the residual streams of a pair",
+     FIGURE_SCALE_LINEAR, false},
+    {"logit_lens_kl", "kl", "KL (nats)", "what the logit lens would say: divergence within a pair",
+     "KL divergence of next-token distributions read from each layer through the final norm and the head", FIGURE_SCALE_LINEAR,
+     false},
+};
+
+static int draw_measure(const DiffFigure *f, const Measure *m, Error *e)
 {
     static const char *const headers[] = {"category", "layer", "pairs", "matched", "shuffled", "unrelated", "identical"};
     Panels *p = calloc(1, sizeof *p);
@@ -125,21 +144,21 @@ int diff_figure_control(const DiffFigure *f, Error *e)
     int status = STATUS_OK;
     table_begin(&t, headers, sizeof headers / sizeof *headers);
     for (size_t i = 0; p && i < f->r->n_categories && p->n < MAX_PANELS; i++) {
-        const DiffResultCategory *c = &f->r->categories[i];
-        const DiffResultPosition *at = diff_result_position(c, f->position);
-        const DiffResultCurve *v = at ? diff_result_curve(at, "norm") : NULL;
+        const DiffViewCategory *c = &f->r->categories[i];
+        const DiffViewPosition *at = diff_view_position(c, f->position);
+        const DiffViewCurve *v = at ? diff_view_curve(at, m->curve) : NULL;
         if (!v || !any_finite(v->pairs, f->r->n_points))
             continue;
         size_t n = f->r->n_points;
-        const double *all[] = {v->pairs, v->control, at->shuffled, at->unrelated, at->floor};
-        panel_begin(p, diff_draw_say(f, c->name), curve_axis(f), diff_draw_say(f, "norm of the difference"))->y.scale =
-            FIGURE_SCALE_LOG;
-        panel_add(p, diff_draw_say(f, "pairs"), v->pairs, NULL, NULL, n);
-        panel_add(p, diff_draw_say(f, "matched control"), v->control, NULL, NULL, n);
-        panel_add(p, diff_draw_say(f, "shuffled pairing"), at->shuffled, NULL, NULL, n);
-        panel_add(p, diff_draw_say(f, "unrelated sentences"), at->unrelated, NULL, NULL, n);
-        if (any_finite(at->floor, n) && at->floor[n - 1] > 0) /* an exact 0 has no place on this axis */
-            panel_add(p, diff_draw_say(f, "identical pair"), at->floor, NULL, NULL, n);
+        const double *all[] = {v->pairs, v->control, m->all_controls ? at->shuffled : NULL,
+                               m->all_controls ? at->unrelated : NULL, m->all_controls ? at->floor : NULL};
+        panel_begin(p, diff_draw_say(f, c->name), curve_axis(f), diff_draw_say(f, m->label))->y.scale = m->scale;
+        panel_add(p, diff_draw_say(f, "pairs"), all[0], NULL, NULL, n);
+        panel_add(p, diff_draw_say(f, "matched control"), all[1], NULL, NULL, n);
+        panel_add(p, diff_draw_say(f, "shuffled pairing"), all[2], NULL, NULL, n);
+        panel_add(p, diff_draw_say(f, "unrelated sentences"), all[3], NULL, NULL, n);
+        if (any_finite(all[4], n) && all[4][n - 1] > 0) /* an exact 0 has no place on a log axis */
+            panel_add(p, diff_draw_say(f, "identical pair"), all[4], NULL, NULL, n);
         for (size_t l = 0; l < n; l++) {
             table_text(&t, c->name);
             table_integer(&t, (long long)l);
@@ -147,18 +166,27 @@ int diff_figure_control(const DiffFigure *f, Error *e)
                 table_number(&t, all[k] ? all[k][l] : NAN, -1);
         }
     }
-    diff_draw_title(f, "differences and their controls", NULL, f->position, &title);
-    diff_draw_sentence(f, "Mean norm of the difference in the residual stream", &note);
-    diff_draw_sentence(f, "Streams grow over layers, so a curve is to be read against its control", &note);
+    diff_draw_title(f, m->title, NULL, f->position, &title);
+    diff_draw_sentence(f, m->sentence, &note);
+    if (m->scale == FIGURE_SCALE_LOG || strcmp(m->curve, "relative_norm") == 0)
+        diff_draw_sentence(f, "Streams grow over layers, so a curve is to be read against its control", &note);
     if (!p)
         status = error_set(e, STATUS_FAILED, "figures: no memory");
     if (!status && p->n)
-        status = finish(f, p, &t, "control", f->position, title.data, note.data, e);
+        status = finish(f, p, &t, m->name, f->position, title.data, note.data, e);
     else
         table_free(&t);
     strbuf_free(&title);
     strbuf_free(&note);
     free(p);
+    return status;
+}
+
+int diff_figure_control(const DiffFigure *f, Error *e)
+{
+    int status = STATUS_OK;
+    for (size_t k = 0; !status && k < sizeof measures / sizeof *measures; k++)
+        status = draw_measure(f, &measures[k], e);
     return status;
 }
 
@@ -171,7 +199,7 @@ int diff_figure_contrast(const DiffFigure *f, Error *e)
     int status = STATUS_OK;
     table_begin(&t, headers, sizeof headers / sizeof *headers);
     for (size_t i = 0; p && i < f->r->n_contrasts && p->n < MAX_PANELS; i++) {
-        const DiffResultContrast *c = &f->r->contrasts[i];
+        const DiffViewContrast *c = &f->r->contrasts[i];
         if (strcmp(c->curve, "norm") != 0 || !any_finite(c->difference, f->r->n_points))
             continue;
         panel_begin(p, diff_draw_say(f, c->position), curve_axis(f), diff_draw_say(f, "error minus meaning"))->zero_line = true;
@@ -209,8 +237,8 @@ int diff_figure_claims(const DiffFigure *f, Error *e)
     int status = STATUS_OK;
     table_begin(&t, headers, sizeof headers / sizeof *headers);
     for (size_t i = 0; p && i < f->r->n_categories && p->n < MAX_PANELS; i++) {
-        const DiffResultCategory *c = &f->r->categories[i];
-        const DiffResultPosition *at = diff_result_position(c, f->position);
+        const DiffViewCategory *c = &f->r->categories[i];
+        const DiffViewPosition *at = diff_view_position(c, f->position);
         if (!at || !at->claims_per_layer)
             continue;
         panel_begin(p, diff_draw_say(f, c->name), curve_axis(f), diff_draw_say(f, "dimensions claimed"))->style = FIGURE_STEPS;
@@ -241,7 +269,7 @@ int diff_figure_claims(const DiffFigure *f, Error *e)
 int diff_figure_margins(const DiffFigure *f, Error *e)
 {
     static const char *const headers[] = {"category", "margin", "n_rejected"};
-    double *values = calloc(MAX_PANELS * DIFF_RESULT_MARGINS, 2 * sizeof *values);
+    double *values = calloc(MAX_PANELS * DIFF_VIEW_MARGINS, 2 * sizeof *values);
     FigureSeries series[MAX_PANELS];
     size_t n = 0;
     bool any = false;
@@ -251,9 +279,9 @@ int diff_figure_margins(const DiffFigure *f, Error *e)
         values ? diff_draw_stem(f, "margins", f->position, &stem, e) : error_set(e, STATUS_FAILED, "figures: no memory");
     table_begin(&t, headers, sizeof headers / sizeof *headers);
     for (size_t i = 0; !status && i < f->r->n_categories && n < MAX_PANELS; i++) {
-        const DiffResultCategory *c = &f->r->categories[i];
-        const DiffResultPosition *at = diff_result_position(c, f->position);
-        double *x = values + 2 * n * DIFF_RESULT_MARGINS, *y = x + DIFF_RESULT_MARGINS;
+        const DiffViewCategory *c = &f->r->categories[i];
+        const DiffViewPosition *at = diff_view_position(c, f->position);
+        double *x = values + 2 * n * DIFF_VIEW_MARGINS, *y = x + DIFF_VIEW_MARGINS;
         for (size_t k = 0; at && k < at->n_margins; k++) {
             x[k] = at->margins[k].margin;
             y[k] = at->margins[k].n_rejected;

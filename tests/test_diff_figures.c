@@ -33,22 +33,22 @@ static size_t count_in(const char *text, const char *what)
 
 static void test_result_is_read(void)
 {
-    DiffResult r;
+    DiffView r;
     Error e = {0};
-    CHECK(diff_result_is_one(RESULT) && diff_result_is_one(RESULT "/diff.json") && !diff_result_is_one("tests/data"));
-    CHECK_MSG(diff_result_open(RESULT "/diff.json", &r, &e) == 0, "%s", e.text);
+    CHECK(diff_view_is_one(RESULT) && diff_view_is_one(RESULT "/diff.json") && !diff_view_is_one("tests/data"));
+    CHECK_MSG(diff_view_open(RESULT "/diff.json", &r, &e) == 0, "%s", e.text);
     if (!r.json.json)
         return;
     CHECK_STR(r.dir, RESULT);
     CHECK_STR(r.model, "made-up");
     CHECK(r.n_layers == LAYERS && r.n_points == POINTS && r.hidden == DIMS && r.n_categories == 3 && r.n_contrasts == 2);
-    const DiffResultPosition *at = diff_result_position(&r.categories[1], "last");
-    const DiffResultCurve *norm = at ? diff_result_curve(at, "norm") : NULL;
-    const float *ratio = diff_result_tensor(&r, "ratio", "tense", "last"), *p = diff_result_tensor(&r, "p", "tense", "last"),
-                *upper = diff_result_tensor(&r, "upper", "tense", "last");
-    CHECK(at && norm && ratio && p && upper && diff_result_tensor(&r, "sigma", NULL, NULL));
-    CHECK(!diff_result_tensor(&r, "ratio", "tense", "first") && !diff_result_position(&r.categories[0], "onset"));
-    CHECK_STR(diff_result_headline(&r), "last");
+    const DiffViewPosition *at = diff_view_position(&r.categories[1], "last");
+    const DiffViewCurve *norm = at ? diff_view_curve(at, "norm") : NULL;
+    const float *ratio = diff_view_tensor(&r, "ratio", "tense", "last"), *p = diff_view_tensor(&r, "p", "tense", "last"),
+                *upper = diff_view_tensor(&r, "upper", "tense", "last");
+    CHECK(at && norm && ratio && p && upper && diff_view_tensor(&r, "sigma", NULL, NULL));
+    CHECK(!diff_view_tensor(&r, "ratio", "tense", "first") && !diff_view_position(&r.categories[0], "onset"));
+    CHECK_STR(diff_view_headline(&r), "last");
     if (!norm || !ratio || !p || !upper)
         goto done;
     CHECK(isnan(norm->ratio[0]) && fabs(norm->ratio[2] - 0.9) < 0.4 && norm->lo[2] < norm->ratio[2] &&
@@ -59,11 +59,11 @@ static void test_result_is_read(void)
     CHECK_MSG(n == at->n_claims, "%g cells hold, %g claims", n, at->n_claims);
     CHECK(at->n_ranked == 30 && at->n_margins == 10 && at->n_rotations == 1 && at->rotations[0].count == 12 &&
           at->n_chosen == 20);
-    const DiffResultCell *best = &at->ranked[0];
+    const DiffViewCell *best = &at->ranked[0];
     CHECK_NEAR(best->ratio, (double)ratio[best->layer * DIMS + best->dim], 1e-6);
     CHECK(best->is_claim && (best->dim == 3 || best->dim == 5)); /* planted */
 done:
-    diff_result_close(&r);
+    diff_view_close(&r);
 }
 
 /* What is wrong is named; what is absent is not there. */
@@ -88,14 +88,14 @@ static void test_odd_results(void)
          "\"positions\": [{\"name\": \"last\", \"plain\": [{\"layer\": 1, \"dim\": 1, \"mean_abs\": 0.5}]}]}]}",
          NULL},
     };
-    DiffResult r;
+    DiffView r;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         Error e = {0};
         write_temp("diff.json", cases[i].text, strlen(cases[i].text));
-        int status = diff_result_open(temp_dir, &r, &e);
+        int status = diff_view_open(temp_dir, &r, &e);
         CHECK_MSG(cases[i].error ? status == STATUS_FAILED && strstr(e.text, cases[i].error) : status == 0, "case %zu: %s", i,
                   e.text);
-        diff_result_close(&r);
+        diff_view_close(&r);
     }
     Error e = {0};
     CHECK_MSG(diff_figures_write(temp_dir, NULL, CAPTIONS_EN, true, &e) == 0, "%s",
@@ -103,20 +103,21 @@ static void test_odd_results(void)
     char path[1024];
     snprintf(path, sizeof path, "%s/figures", temp_dir);
     CHECK(file_exists_in(path, "plain____a_b.svg") && !file_exists_in(path, "curves_last.svg")); /* no way out of the folder */
-    CHECK(diff_result_open("tests/data/no_such_folder", &r, &e) == STATUS_FAILED);
+    CHECK(diff_view_open("tests/data/no_such_folder", &r, &e) == STATUS_FAILED);
 }
 
 static void test_figures(void)
 {
-    static const char *const names[] = {"curves_last",     "curves_edited",   "control_last",    "contrast",
-                                        "claims_last",     "margins_last",    "heatmap_tense",   "stable_tense",
-                                        "bars_tense",      "plain_tense",     "histogram_tense", "scatter_tense",
-                                        "heatmap_subject", "scatter_article", "bars_article",    "stable_subject"};
+    static const char *const names[] = {"relative_last",   "cosine_edited",   "kl_last",       "curves_last",
+                                        "curves_edited",   "control_last",    "contrast",      "claims_last",
+                                        "margins_last",    "heatmap_tense",   "stable_tense",  "bars_tense",
+                                        "plain_tense",     "histogram_tense", "scatter_tense", "heatmap_subject",
+                                        "scatter_article", "bars_article",    "stable_subject"};
     static const char *const endings[] = {"svg", "png", "pdf", "csv"};
     char dir[600];
     StrBuf b = {0};
     Error e = {0};
-    DiffResult r;
+    DiffView r;
     copy_temp(RESULT "/diff.json", "diff.json");
     copy_temp(RESULT "/diff.safetensors", "diff.safetensors");
     CHECK_MSG(diff_figures_write(temp_dir, NULL, CAPTIONS_EN, true, &e) == 0, "%s", e.text);
@@ -129,10 +130,10 @@ static void test_figures(void)
             CHECK_MSG(b.len > 50 && b.len < 1000000, "%s: %zu bytes", name, b.len);
             CHECK_MSG(k != 0 || (!strstr(b.data, "nan") && strstr(b.data, "</svg>")), "%s", name);
         }
-    CHECK_MSG(diff_result_open(temp_dir, &r, &e) == 0, "%s", e.text);
-    const float *ratio = diff_result_tensor(&r, "ratio", "tense", "last"), *p = diff_result_tensor(&r, "p", "tense", "last"),
-                *upper = diff_result_tensor(&r, "upper", "tense", "last"),
-                *mean = diff_result_tensor(&r, "mean", "tense", "last"), *sigma = diff_result_tensor(&r, "sigma", NULL, NULL);
+    CHECK_MSG(diff_view_open(temp_dir, &r, &e) == 0, "%s", e.text);
+    const float *ratio = diff_view_tensor(&r, "ratio", "tense", "last"), *p = diff_view_tensor(&r, "p", "tense", "last"),
+                *upper = diff_view_tensor(&r, "upper", "tense", "last"), *mean = diff_view_tensor(&r, "mean", "tense", "last"),
+                *sigma = diff_view_tensor(&r, "sigma", NULL, NULL);
     if (!ratio || !p || !upper || !mean || !sigma)
         goto done;
     /* Heat map: a rectangle for the page, each cell and each of 100 steps of the bar; a circle a claim. */
@@ -178,7 +179,7 @@ static void test_figures(void)
     CHECK(count_in(b.data, "\n") == 1 + POINTS * DIMS &&
           strstr(b.data, "\n0,0,0,,,0\n")); /* the embedding at the last position */
 done:
-    diff_result_close(&r);
+    diff_view_close(&r);
     strbuf_free(&b);
 }
 

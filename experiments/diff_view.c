@@ -1,5 +1,5 @@
-/* diff_result.c: see diff_result.h. Optional fields are looked for; one of the wrong kind is an error that names it. */
-#include "experiments/diff_result.h"
+/* diff_view.c: see diff_view.h. Optional fields are looked for; one of the wrong kind is an error that names it. */
+#include "experiments/diff_view.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -9,7 +9,7 @@
 #include "engine/base/file.h"
 
 typedef struct Reader {
-    DiffResult *r;
+    DiffView *r;
     Error *e;
     int status; /* of the first failure; later reads do nothing */
 } Reader;
@@ -83,12 +83,12 @@ static size_t count_items(Reader *in, const ResultNode *list)
     return n;
 }
 
-static void read_curves(Reader *in, const ResultNode *at, DiffResultPosition *p)
+static void read_curves(Reader *in, const ResultNode *at, DiffViewPosition *p)
 {
     ResultNode list = part(in, at, "curves"), item = {0};
     p->curves = take(in, count_items(in, &list), sizeof *p->curves);
     while (each(in, &list, &item)) {
-        DiffResultCurve *c = &p->curves[p->n_curves++];
+        DiffViewCurve *c = &p->curves[p->n_curves++];
         c->name = result_name(&item);
         c->pairs = series(in, &item, "pairs");
         c->control = series(in, &item, "control");
@@ -99,20 +99,20 @@ static void read_curves(Reader *in, const ResultNode *at, DiffResultPosition *p)
     }
 }
 
-static void read_lists(Reader *in, const ResultNode *at, DiffResultPosition *p)
+static void read_lists(Reader *in, const ResultNode *at, DiffViewPosition *p)
 {
     ResultNode list = part(in, at, "ranked"), item = {0};
     p->ranked = take(in, count_items(in, &list), sizeof *p->ranked);
     while (each(in, &list, &item)) {
-        DiffResultCell *c = &p->ranked[p->n_ranked++];
-        *c = (DiffResultCell){.layer = index_of(in, &item, "layer", in->r->n_points),
-                              .dim = index_of(in, &item, "dim", in->r->hidden),
-                              .mean = number(in, &item, "mean"),
-                              .control = number(in, &item, "control"),
-                              .ratio = number(in, &item, "ratio"),
-                              .upper = number(in, &item, "upper"),
-                              .p = number(in, &item, "p"),
-                              .half_ratio = {NAN, NAN}};
+        DiffViewCell *c = &p->ranked[p->n_ranked++];
+        *c = (DiffViewCell){.layer = index_of(in, &item, "layer", in->r->n_points),
+                            .dim = index_of(in, &item, "dim", in->r->hidden),
+                            .mean = number(in, &item, "mean"),
+                            .control = number(in, &item, "control"),
+                            .ratio = number(in, &item, "ratio"),
+                            .upper = number(in, &item, "upper"),
+                            .p = number(in, &item, "p"),
+                            .half_ratio = {NAN, NAN}};
         if (!in->status && result_has(&item, "half_ratio"))
             in->status = result_numbers(&item, "half_ratio", c->half_ratio, 2, in->e);
         c->is_claim = result_is_true(&item, "claim");
@@ -121,15 +121,15 @@ static void read_lists(Reader *in, const ResultNode *at, DiffResultPosition *p)
     item = (ResultNode){0};
     p->plain = take(in, count_items(in, &list), sizeof *p->plain);
     while (each(in, &list, &item))
-        p->plain[p->n_plain++] = (DiffResultPlain){index_of(in, &item, "layer", in->r->n_points),
-                                                   index_of(in, &item, "dim", in->r->hidden), number(in, &item, "mean_abs")};
+        p->plain[p->n_plain++] = (DiffViewPlain){index_of(in, &item, "layer", in->r->n_points),
+                                                 index_of(in, &item, "dim", in->r->hidden), number(in, &item, "mean_abs")};
     list = part(in, at, "margins");
     item = (ResultNode){0};
-    while (p->n_margins < DIFF_RESULT_MARGINS && each(in, &list, &item))
-        p->margins[p->n_margins++] = (DiffResultMargin){number(in, &item, "margin"), number(in, &item, "n_rejected")};
+    while (p->n_margins < DIFF_VIEW_MARGINS && each(in, &list, &item))
+        p->margins[p->n_margins++] = (DiffViewMargin){number(in, &item, "margin"), number(in, &item, "n_rejected")};
 }
 
-static void read_rotations(Reader *in, const ResultNode *at, DiffResultPosition *p)
+static void read_rotations(Reader *in, const ResultNode *at, DiffViewPosition *p)
 {
     ResultNode list = part(in, at, "rotation"), item = {0};
     bool is_one = list.json && result_has(&list, "count"); /* one object, or a list of them */
@@ -137,13 +137,13 @@ static void read_rotations(Reader *in, const ResultNode *at, DiffResultPosition 
     while (is_one ? p->n_rotations == 0 && !in->status : each(in, &list, &item)) {
         const ResultNode *o = is_one ? &list : &item;
         p->rotations[p->n_rotations++] =
-            (DiffResultRotation){number(in, o, "layer"),  number(in, o, "count"),   number(in, o, "mean"),
-                                 number(in, o, "sd"),     number(in, o, "least"),   number(in, o, "most"),
-                                 number(in, o, "p_more"), number(in, o, "p_fewer"), number(in, o, "n")};
+            (DiffViewRotation){text(in, o, "what", ""), number(in, o, "count"),   number(in, o, "mean"),
+                               number(in, o, "sd"),     number(in, o, "least"),   number(in, o, "most"),
+                               number(in, o, "p_more"), number(in, o, "p_fewer"), number(in, o, "n")};
     }
 }
 
-static void read_position(Reader *in, const ResultNode *at, DiffResultPosition *p)
+static void read_position(Reader *in, const ResultNode *at, DiffViewPosition *p)
 {
     if (!in->status)
         in->status = result_string(at, "name", &p->name, in->e);
@@ -168,7 +168,7 @@ static void read_position(Reader *in, const ResultNode *at, DiffResultPosition *
     p->n_bound_below = has_fit ? number(in, &fit, "n_bound_below") : NAN;
 }
 
-static void read_category(Reader *in, const ResultNode *at, DiffResultCategory *c)
+static void read_category(Reader *in, const ResultNode *at, DiffViewCategory *c)
 {
     if (!in->status)
         in->status = result_string(at, "name", &c->name, in->e);
@@ -185,7 +185,7 @@ static void read_category(Reader *in, const ResultNode *at, DiffResultCategory *
 
 static void read_head(Reader *in, const ResultNode *root)
 {
-    DiffResult *r = in->r;
+    DiffView *r = in->r;
     int64_t layers = 0, hidden = 0;
     in->status = result_integer(root, "n_layers", &layers, in->e);
     if (!in->status)
@@ -216,11 +216,11 @@ static void read_head(Reader *in, const ResultNode *root)
 
 static void read_contrasts(Reader *in, const ResultNode *root)
 {
-    DiffResult *r = in->r;
+    DiffView *r = in->r;
     ResultNode list = part(in, root, "contrast"), item = {0};
     r->contrasts = take(in, count_items(in, &list), sizeof *r->contrasts);
     while (each(in, &list, &item)) {
-        DiffResultContrast *c = &r->contrasts[r->n_contrasts++];
+        DiffViewContrast *c = &r->contrasts[r->n_contrasts++];
         c->position = text(in, &item, "position", "");
         c->curve = text(in, &item, "curve", "norm");
         c->difference = series(in, &item, "difference");
@@ -230,14 +230,14 @@ static void read_contrasts(Reader *in, const ResultNode *root)
     }
 }
 
-bool diff_result_is_one(const char *path)
+bool diff_view_is_one(const char *path)
 {
     return file_is_dir(path) ? file_exists_in(path, "diff.json") : strcmp(file_basename(path), "diff.json") == 0;
 }
 
-int diff_result_open(const char *path, DiffResult *out, Error *e)
+int diff_view_open(const char *path, DiffView *out, Error *e)
 {
-    *out = (DiffResult){0};
+    *out = (DiffView){0};
     Reader in = {.r = out, .e = e};
     char *json = file_is_dir(path) ? file_join(path, "diff.json") : strdup(path), *tensors = NULL;
     size_t len = json ? strlen(json) - strlen(file_basename(json)) : 0;
@@ -264,19 +264,19 @@ int diff_result_open(const char *path, DiffResult *out, Error *e)
     free(json);
     free(tensors);
     if (in.status)
-        diff_result_close(out);
+        diff_view_close(out);
     return in.status;
 }
 
-void diff_result_close(DiffResult *r)
+void diff_view_close(DiffView *r)
 {
     result_file_close(&r->json);
     tensor_file_close(&r->tensors);
     arena_free(&r->arena);
-    *r = (DiffResult){0};
+    *r = (DiffView){0};
 }
 
-const DiffResultCurve *diff_result_curve(const DiffResultPosition *p, const char *name)
+const DiffViewCurve *diff_view_curve(const DiffViewPosition *p, const char *name)
 {
     for (size_t i = 0; i < p->n_curves; i++)
         if (strcmp(p->curves[i].name, name) == 0)
@@ -284,7 +284,7 @@ const DiffResultCurve *diff_result_curve(const DiffResultPosition *p, const char
     return NULL;
 }
 
-const DiffResultPosition *diff_result_position(const DiffResultCategory *c, const char *name)
+const DiffViewPosition *diff_view_position(const DiffViewCategory *c, const char *name)
 {
     for (size_t i = 0; i < c->n_positions; i++)
         if (strcmp(c->positions[i].name, name) == 0)
@@ -292,7 +292,7 @@ const DiffResultPosition *diff_result_position(const DiffResultCategory *c, cons
     return NULL;
 }
 
-const DiffResultContrast *diff_result_contrast(const DiffResult *r, const char *position, const char *curve)
+const DiffViewContrast *diff_view_contrast(const DiffView *r, const char *position, const char *curve)
 {
     for (size_t i = 0; i < r->n_contrasts; i++)
         if (strcmp(r->contrasts[i].position, position) == 0 && strcmp(r->contrasts[i].curve, curve) == 0)
@@ -300,7 +300,7 @@ const DiffResultContrast *diff_result_contrast(const DiffResult *r, const char *
     return NULL;
 }
 
-const float *diff_result_tensor(const DiffResult *r, const char *kind, const char *category, const char *position)
+const float *diff_view_tensor(const DiffView *r, const char *kind, const char *category, const char *position)
 {
     char name[512];
     int n =
@@ -310,11 +310,11 @@ const float *diff_result_tensor(const DiffResult *r, const char *kind, const cha
     return fits && (uintptr_t)t->data % sizeof(float) == 0 ? t->data : NULL; /* ours are aligned; another's header may not be */
 }
 
-const char *diff_result_headline(const DiffResult *r)
+const char *diff_view_headline(const DiffView *r)
 {
     bool all = r->n_categories > 0;
     for (size_t i = 0; i < r->n_categories; i++)
-        all = all && diff_result_position(&r->categories[i], "last");
+        all = all && diff_view_position(&r->categories[i], "last");
     if (all)
         return "last";
     for (size_t i = 0; i < r->n_categories; i++)
