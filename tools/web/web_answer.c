@@ -326,7 +326,7 @@ static int answer_run(const WebLive *live, const WebAsk *ask, const LabControl *
         status = lab_walk(live->lab, &intact, control, 0, 0.35, &baseline.stream, e);
     if (!status)
         status = lab_walk(live->lab, &text, control, 0.35, 0.35, &variant.stream, e);
-    LabNode *reference = both ? baseline.stream.point[baseline.stream.n_steps] : NULL;
+    LabNode *reference = !status && both ? baseline.stream.point[baseline.stream.n_steps] : NULL;
     if (!status && both)
         status = lab_head(live->lab, reference, reference, tokens.ids, control, 0.7, 0.15, &baseline.head, e);
     if (!status)
