@@ -69,6 +69,7 @@ $(BUILD)/%.o: %.c $(BUILD)/flags.stamp | $(VERSION_H) $(BUILD)/setup.stamp
 $(BUILD)/experiments/tagger_model.o: tools/tagger/english.tagger
 # So are the lexicon and the templates of pairs.
 $(BUILD)/experiments/pair_data.o: $(wildcard experiments/pairs/*.txt)
+$(BUILD)/experiments/pair_prompts.o: $(wildcard experiments/pairs/prompts/*.txt)
 
 # Likewise the page of strata audit.
 $(BUILD)/experiments/audit_page.o: experiments/audit_page.html

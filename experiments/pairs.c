@@ -6,6 +6,7 @@
 
 #include "engine/base/file.h"
 #include "engine/strata.h"
+#include "experiments/pair_api.h"
 #include "experiments/pair_review.h"
 #include "experiments/pair_source.h"
 #include "experiments/workbench.h"
@@ -243,18 +244,28 @@ int strata_pairs(const StrataPairsOptions *options, StrataError *e)
     if (r.per_category > MAX_PER_CATEGORY)
         return error_set(e, STATUS_USAGE, "--per_category: %zu, expected at most %d", r.per_category, MAX_PER_CATEGORY);
     if (r.per_category == 0)
-        r.per_category = is_templates(options) ? DEFAULT_PER_CATEGORY : SIZE_MAX;
+        r.per_category = is_templates(options) || is_api(options) ? DEFAULT_PER_CATEGORY : SIZE_MAX;
     int status = choose_categories(&r, e);
+    if (!status && options->dry_run) {
+        status = is_api(options)
+                     ? pair_api_dry_run(&r, options->common.out, e)
+                     : error_set(e, STATUS_USAGE, "--dry_run shows the prompts of --source api; other sources cost nothing");
+        return status;
+    }
     if (!status)
         status = choose_output(&r, e);
     if (!status)
         status = open_tokenizer(&r, e);
     if (!status)
-        status = is_templates(options) ? from_templates(&r, e) : pair_source_read(&r, e);
+        status = is_templates(options) ? from_templates(&r, e)
+                 : is_api(options)     ? pair_api_fill(&r, e)
+                                       : pair_source_read(&r, e);
     if (!status)
         status = pair_review_apply(&r, e);
     if (!status)
         status = write_all(&r, e);
+    if (!status && is_api(options))
+        pair_api_finish(&r);
     run_free(&r);
     return status;
 }

@@ -15,7 +15,8 @@ Prints its port, then answers until its standard input ends. The path says how:
   /redirect/CODE/TO  to the address behind it; /loop; /to-file
   /reset             the connection is closed without an answer; /garbage: not HTTP
   /leak              status 401 whose body repeats the Authorization
-  /hits/PATH         how often that path was asked for
+  /hits/PATH         how often that path was asked for; /authorization: the last Authorization that a chat had
+  /chat/HOW/v1/chat/completions   a chat endpoint that writes pairs (see chat_reply)
 """
 import collections
 import http.server
@@ -28,6 +29,25 @@ import time
 import urllib.parse
 
 hits = collections.Counter()
+seen = {"authorization": ""}
+
+NOUNS = ["man", "woman", "king", "player", "team", "family", "group", "army", "city", "ship"]
+PLACES = ["house", "city", "town", "church", "river", "school", "park", "station", "field", "sea", "island", "world", "game", "war"]
+
+
+def chat_pairs(category, request_number, n=20):
+    """Pairs of simple words, others in each request of a category."""
+    pairs = []
+    for i in range(n):
+        k = (request_number - 1) * n + i
+        noun, x = NOUNS[k % 10], PLACES[(k // 10) % 14]
+        y = PLACES[(k // 10 + 1 + k // 140) % 14]
+        if category == "tense":
+            a, b, onset = f"In the {x} the {noun} was there last year.", f"In the {x} the {noun} is there last year.", "year"
+        else:
+            a, b, onset = f"After the war the {noun} was in the {x}.", f"After the war the {noun} was in the {y}.", ""
+        pairs.append({"category": category, "a": a, "b": b, "pattern": f"after that {k % 3}", "onset_word": onset})
+    return pairs
 
 
 def pattern(n, salt=0):
@@ -149,10 +169,57 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.hang_up()
         elif kind == "leak":
             self.reply(401, ("bad key " + self.headers.get("Authorization", "")).encode())
+        elif kind == "chat":
+            seen["authorization"] = self.headers.get("Authorization", "")
+            self.chat(part[1], n, json.loads(body))
+        elif kind == "authorization":
+            self.reply(200, seen["authorization"].encode())
         elif kind == "hits":
             self.reply(200, str(hits["/" + "/".join(part[1:])]).encode())
         else:
             self.reply(404, b"no such path")
+
+    def chat(self, how, n, request):
+        """good; fenced: prose around the JSON; cut: the reply ends in a pair; prose: no JSON; wrong: every other pair is of another category;
+        busy: 429 first; flaky: 500 first; no-schema: 400 for json_schema; plain: 400 for any response_format; late: silence; html: a page
+        with status 200; dies-K: 401 for request K + 1; refusal: the model refuses; empty: no choices; strange: items of every kind."""
+        form = request.get("response_format", {}).get("type")
+        category = request["messages"][1]["content"].split('category "')[1].split('"')[0]
+        if how == "busy" and n == 1:
+            return self.reply(429, b'{"error": {"message": "slow down"}}', [("Retry-After", "1")])
+        if how == "flaky" and n == 1:
+            return self.reply(500, b"oops")
+        if (how == "no-schema" and form == "json_schema") or (how == "plain" and form):
+            return self.reply(400, b'{"error": {"message": "response_format is not supported"}}')
+        if how == "late":
+            time.sleep(60)
+        if how == "html":
+            return self.reply(200, b"<html><body>Sign in</body></html>")
+        if how.startswith("dies-") and n == int(how.split("-")[1]) + 1:
+            return self.reply(401, ("key " + self.headers.get("Authorization", "") + " is worn out").encode())
+        if how.startswith("dies-") and n > int(how.split("-")[1]):
+            n -= 1
+        number = seen[how, category] = seen.get((how, category), 0) + 1
+        pairs = chat_pairs(category, number)
+        if how == "wrong":
+            for pair in pairs[::2]:
+                pair["category"] = "place" if category != "place" else "tense"
+        if how == "strange":
+            pairs[:8] = [1, None, {}, {"a": 1, "b": 2}, {"a": "x", "b": None}, {"a": "", "b": ""}, [[]], {"a": pairs[9]["a"], "b": pairs[9]["a"]}]
+        content = json.dumps({"pairs": pairs})
+        if how == "fenced":
+            content = "Sure, {here} they are:\n```json\n" + json.dumps(pairs, indent=1) + "\n```\nDone."
+        if how == "cut":
+            content = content[: content.rfind('"b"') + 12]
+        if how == "prose":
+            content = "I would rather talk about the weather."
+        message = {"role": "assistant", "content": content}
+        if how == "refusal":
+            message = {"role": "assistant", "content": None, "refusal": "I will not."}
+        answer = {"id": "x", "model": request["model"], "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+        if how == "empty":
+            answer["choices"] = []
+        self.reply(200, json.dumps(answer).encode(), [("Content-Type", "application/json")])
 
     def do_GET(self):
         try:

@@ -147,6 +147,7 @@ static const Topic topics[] = {
      "  strata pairs --model_name MODEL --categories tense,article --per_category 2000 --seed 7 --output errors.jsonl\n"
      "  strata pairs --model_name MODEL --source mine.csv --category number --output mine.jsonl\n"
      "  strata pairs --model_name MODEL --categories place --review sheet.csv    (fill the sheet in, then again with --force)\n"
+     "  strata pairs --model_name MODEL --source api --api_model gpt-4o-mini --per_category 200 --output api.jsonl\n"
      "\n"
      "  --model_name NAME     whose tokenizer verifies the pairs: as many tokens, one that differs. No weights are read\n"
      "  --source templates    built-in English templates (default; offline, the same for the same --seed)\n"
@@ -154,6 +155,11 @@ static const Topic topics[] = {
      "  --categories A,B      of subject, place, adjective, tense, article, article_choice, preposition, number, negation, "
      "spelling\n"
      "  --per_category 500    fewer where the sentences are used up; the reason is said, nothing is padded\n"
+     "  --source api          a language model behind an OpenAI-compatible endpoint; each pair it writes is verified like any "
+     "other\n"
+     "  --api_model NAME      --api_base https://api.openai.com/v1   the key is read from STRATA_API_KEY or OPENAI_API_KEY "
+     "alone\n"
+     "  --temperature T       (default: the server's)   --dry_run shows the prompts and how many requests it would be\n"
      "  --source FILE         .csv, .tsv or .jsonl with a and b (or BLiMP's sentence_good and sentence_bad), and category, "
      "error_side\n"
      "                        (a, b, none), template, onset_word as far as they are known; pairs.jsonl of another model too\n"
@@ -164,7 +170,9 @@ static const Topic topics[] = {
      "\n"
      "Writes OUTPUT (a, b, category, template, words, edit_index, onset_index, ids_a, ids_b, error_side; indices without "
      "BOS),\n"
-     "STEM.rejected.jsonl (what was refused, and why) and STEM.meta.json. Next: strata diff --pairs OUTPUT.\n"},
+     "STEM.rejected.jsonl (what was refused, and why) and STEM.meta.json (of api with prompts and raw replies). Interrupted "
+     "or\n"
+     "refused by the server, --source api goes on with the same command. Next: strata diff --pairs OUTPUT.\n"},
     {"trace",
      "strata trace: residual streams of one text at every step of an order\n"
      "\n"
