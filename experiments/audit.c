@@ -60,6 +60,10 @@ static void put_json(StrBuf *b, const StrataAuditOptions *o, const AuditInputs *
     strbuf_printf(b, ", \"dtype\": \"%s\", \"n_tokens\": %zu, \"n_operations\": %zu, \"n_diverging\": %zu, \"rung\": %s",
                   dtype_name(in->precision.store), in->record->n_tokens, r->n, r->n_diverging,
                   r->n_diverging ? "null" : "\"C1\"");
+    strbuf_json_field_number(b, "n_absent", (double)r->n_absent);
+    strbuf_json_field_text(b, "first_absent", r->n_absent ? r->first_absent : NULL);
+    strbuf_json_field_number(b, "n_unlisted", (double)r->n_unlisted);
+    strbuf_json_field_number(b, "n_undecided", (double)r->n_undecided);
     strbuf_puts(b, ", \"first_divergence\": ");
     if (r->first < r->n)
         put_measure(b, &r->findings[r->first]);
@@ -170,6 +174,7 @@ static int against_dump(const StrataAuditOptions *o, const Workbench *bench, Err
     AuditInputs in = {.model = &bench->model,
                       .record = &record,
                       .precision = {.store = record.store},
+                      .how = audit_roundings_of(&bench->model.traits),
                       .rope = bench->session.rope,
                       .pool = bench->session.pool};
     if (!status)

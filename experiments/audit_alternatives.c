@@ -95,7 +95,8 @@ static void try_norm(Trial *t)
             ATTEMPT(t, c.traits.norm_eps = (float)epsilons[i], "%s %g", key, epsilons[i]);
     ATTEMPT(t, c.traits.norm_weight_offset = c.traits.norm_weight_offset != 0 ? 0 : 1, "gain %s one",
             t->in->model->traits.norm_weight_offset != 0 ? "without" : "plus");
-    ATTEMPT(t, c.how.norm_gain_wide = true, "rounded after the gain instead of before it");
+    ATTEMPT(t, c.how.norm_gain_wide = !c.how.norm_gain_wide, "rounded %s",
+            t->in->how.norm_gain_wide ? "before the gain instead of after it" : "after the gain instead of before it");
     ATTEMPT(t, (c.how.norm_all_narrow = true, c.how.root_narrow = true), "norm computed in bf16 throughout");
     ATTEMPT(t, c.how.norm_all_narrow = true, "norm computed in bf16, its reciprocal root rounded once");
     ATTEMPT(t, c.traits.norm_kind = c.traits.norm_kind == NORM_RMS ? NORM_LAYER : NORM_RMS, "%s",
@@ -168,7 +169,8 @@ static void try_rope(Trial *t)
     ATTEMPT(t, c.position_shift = 1, "positions counted from 1");
     ATTEMPT(t, c.backwards = true, "rotated by the negative angle");
     ATTEMPT(t, c.rotates = false, "no rotation");
-    ATTEMPT(t, c.how.rope_once = true, "rotation rounded once, its table in bf16");
+    ATTEMPT(t, (c.how.rope_once = c.how.rope_wide = false), "table, products and sums of the rotation each rounded to bf16");
+    ATTEMPT(t, (c.how.rope_once = true, c.how.rope_wide = false), "rotation rounded once, its table in bf16");
     ATTEMPT(t, c.how.rope_wide = true, "rotation and its table in f32, rounded once");
     ATTEMPT(t, c.rope_arithmetic = c.rope_arithmetic == ROPE_HF32 ? ROPE_REAL : ROPE_HF32, "--rope %s",
             now.rope_arithmetic == ROPE_HF32 ? "real" : "hf32");
@@ -215,6 +217,14 @@ static void try_mix(Trial *t)
         ATTEMPT(t, c.traits.attn_softcap = 0, "no score softcap");
     else
         ATTEMPT(t, c.traits.attn_softcap = 50, "score softcap 50");
+    if (now.traits.alibi_slopes) {
+        ATTEMPT(t, c.no_alibi = true, "no ALiBi");
+        ATTEMPT(t, c.alibi_twice = true, "ALiBi added twice");
+        ATTEMPT(t, c.traits.alibi_bf16 = !c.traits.alibi_bf16, "ALiBi %s",
+                now.traits.alibi_bf16 ? "not rounded to bf16" : "as Falcon has it");
+    }
+    if (now.traits.qkv_clip > 0)
+        ATTEMPT(t, c.traits.qkv_clip = 0, "queries, keys and values not clipped");
     ATTEMPT(t, c.how.softmax_wide = true, "probabilities not rounded");
     ATTEMPT(t, c.how.softmax_narrow = true, "softmax in bf16");
     ATTEMPT(t, c.how.scores_wide = true, "scores in f32");

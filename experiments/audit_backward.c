@@ -357,7 +357,7 @@ static int mixture(const AuditInputs *in, const AuditOp *op, const double *out_b
     int status = share && share_bar ? STATUS_OK : out_of_memory(op, e);
     for (size_t row = 0; !status && row < rows; row++)
         (void)audit_route(share + row * n, op->in[1]->v + row * n, t->route.n_experts, t->route.top_k, t->route.normalise,
-                          in->precision);
+                          in->precision, &in->how);
     for (size_t x = 0; !status && x < n; x++) {
         double *gate_up = audit_weights_read(&layer->expert_gate_up[x], in->precision.store, false, 0, 2 * f);
         double *down = audit_weights_read(&layer->expert_down[x], in->precision.store, false, 0, d);

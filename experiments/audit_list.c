@@ -92,7 +92,7 @@ static void list_attention(Builder *b, const char *normed)
     if (t->qk_norm != QK_NORM_NONE)
         list_queries_keys(b, &queries, &keys, q, kv);
     AuditOp mix = {.kind = AUDIT_MIX, .rotated = t->layers[b->layer].rope < 0};
-    if (!mix.rotated && find(b, "attn.q_rot") && find(b, "attn.k_rot")) {
+    if (find(b, "attn.q_rot") && find(b, "attn.k_rot")) { /* a layer without rotation hands them through */
         add_one(b, (AuditOp){.kind = AUDIT_ROPE, .n_heads = t->n_heads}, "attn.q_rot", q, queries, q);
         add_one(b, (AuditOp){.kind = AUDIT_ROPE, .n_heads = t->n_kv_heads}, "attn.k_rot", kv, keys, kv);
         mix.rotated = mix.clipped = true;

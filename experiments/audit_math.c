@@ -128,9 +128,11 @@ void audit_linear(Ball *y, const Ball *x, const double *w, size_t n, size_t k, A
 }
 
 void audit_linear_output(Ball *y, size_t ld, const double *x, size_t n_rows, const double *w, size_t k, const double *bias,
-                         double bias_factor, DType store)
+                         double bias_factor, DType store, const AuditRoundings *how)
 {
-    double gamma = audit_gamma(k + (bias ? 1 : 0), audit_unit(store)), first = bias ? bias_factor * *bias : 0;
+    bool apart = bias && how->bias_apart;
+    double gamma = audit_gamma(k + (bias && !apart ? 1 : 0), audit_unit(store)),
+           first = bias && !apart ? bias_factor * *bias : 0;
     for (size_t t = 0; t < n_rows; t++, x += k) {
         double dot[4] = {first}, size[4] = {fabs(first)}; /* four chains, so that one product need not wait for another */
         size_t j = 0;
@@ -145,6 +147,8 @@ void audit_linear_output(Ball *y, size_t ld, const double *x, size_t n_rows, con
             size[0] += fabs(w[j] * x[j]);
         }
         y[t * ld] = (Ball){(dot[0] + dot[1]) + (dot[2] + dot[3]), gamma * ((size[0] + size[1]) + (size[2] + size[3]))};
+        if (apart)
+            y[t * ld] = computed(sum(audit_round(y[t * ld], store), point(bias_factor * *bias)), store);
     }
 }
 
@@ -227,13 +231,17 @@ static Ball score(const Ball *q, const Ball *k, const AuditAttention *a, AuditPr
 {
     double dot = 0, size = 0, spread = 0, u = audit_unit(p.store);
     for (int i = 0; i < a->head_dim; i++) {
-        Ball term = product(q[i], k[i]);
+        Ball query = how->query_scaled ? audit_round(times(q[i], a->scale), p.store) : q[i];
+        Ball term = product(query, k[i]);
         dot += term.c;
         size += fabs(term.c);
         spread += term.r;
     }
-    DType store = how->scores_wide && p.store == DTYPE_BF16 ? DTYPE_F32 : p.store;
+    bool wide = how->scores_wide || (a->alibi && how->alibi_fused);
+    DType store = wide && p.store == DTYPE_BF16 ? DTYPE_F32 : p.store;
     Ball s = {dot, audit_gamma((size_t)a->head_dim, u) * (size + spread) + spread};
+    if (how->query_scaled)
+        return audit_round(s, store);
     s = audit_round(times(narrowed(s, store), a->scale), store);
     if (a->softcap > 0)
         s = narrowed(audit_softcap(s, a->softcap, (AuditPrecision){.store = store}), store);
@@ -248,11 +256,20 @@ double audit_alibi(const ModelTraits *t, int h, size_t query, size_t key)
     return (double)(t->attn_scale * (float)audit_to_bf16(audit_to_bf16(slope) * audit_to_bf16((double)key)));
 }
 
-/* Where keys' own positions are multiplied the shift cancels in softmax, but the rounding is of the larger number. */
-static Ball alibi(const ModelTraits *t, int h, size_t query, size_t key, AuditPrecision p)
+/* The score with head h's ALiBi. Where keys' own positions are multiplied the shift cancels in softmax, but the rounding is of the
+ * larger number. */
+static Ball with_alibi(Ball s, const AuditAttention *a, int h, size_t query, size_t key, AuditPrecision p,
+                       const AuditRoundings *how)
 {
-    double rounding = t->alibi_bf16 ? 0 : 2 * audit_unit(p.store) * fabs((double)t->alibi_slopes[h]) * (double)(query + 1);
-    return (Ball){audit_alibi(t, h, query, key), rounding};
+    const ModelTraits *t = a->alibi;
+    double slope = (double)t->alibi_slopes[h];
+    DType store = how->alibi_wide && p.store == DTYPE_BF16 ? DTYPE_F32 : p.store;
+    if (how->alibi_fused && p.store == DTYPE_BF16)
+        return audit_round(sum(s, point(a->alibi_factor * audit_to_bf16(slope * (double)key))), store);
+    double rounding = t->alibi_bf16 ? 0 : 2 * audit_unit(p.store) * fabs(slope) * (double)(query + 1);
+    double bias = audit_alibi(t, h, query, key);
+    bias = how->alibi_narrow ? audit_stored(bias, p.store) : bias;
+    return audit_round(sum(s, times((Ball){bias, rounding}, a->alibi_factor)), store);
 }
 
 /* Softmax of n scores in place, from their balls. */
@@ -276,7 +293,10 @@ static void softmax(Ball *s, size_t n, AuditPrecision p, const AuditRoundings *h
             e = audit_to_bf16(e);
         double relative = expm1(s[j].r + shift) + (away + 8) * u + positive_sum(n, u);
         Ball share = {e / divisor, e / divisor * relative};
-        s[j] = how->softmax_wide ? share : audit_round(share, p.store);
+        if (how->softmax_somewhere && p.store == DTYPE_BF16) /* half the spacing of 8 bits */
+            s[j] = (Ball){share.c, share.c * (relative + 0x1p-8)};
+        else
+            s[j] = how->softmax_wide ? share : audit_round(share, p.store);
     }
 }
 
@@ -296,7 +316,7 @@ void audit_attention(Ball *out, const Ball *q, const Ball *k, const double *v, s
             for (size_t j = 0; j < n; j++) {
                 scratch[j] = score(query, k + (first + j) * kv_cols + kv, a, p, how);
                 if (a->alibi)
-                    scratch[j] = audit_round(sum(scratch[j], alibi(a->alibi, h, t, first + j, p)), p.store);
+                    scratch[j] = with_alibi(scratch[j], a, h, t, first + j, p, how);
             }
             softmax(scratch, n, p, how);
             for (size_t i = 0; i < dh; i++) {
@@ -324,6 +344,17 @@ static Ball gelu_steps(Ball x, DType store)
     return computed(product(audit_round(times(x, 0.5), store), one_more), store);
 }
 
+/* x 0.5 (1 + tanh(0.79788456 x (1 + 0.044715 x x))), likewise. */
+static Ball gelu_factored(Ball x, DType store)
+{
+    Ball square = audit_round(product(audit_round(times(x, 0.044715), store), x), store);
+    Ball inner =
+        audit_round(product(audit_round(times(x, 0.79788456), store), audit_round(sum(square, point(1)), store)), store);
+    Ball tanh_of = {tanh(inner.c), inner.r + 4 * audit_unit(store)};
+    Ball one_more = audit_round(sum(narrowed(tanh_of, store), point(1)), store);
+    return computed(product(audit_round(times(x, 0.5), store), one_more), store);
+}
+
 double audit_activation(double x, ActKind act)
 {
     switch (act) {
@@ -344,7 +375,7 @@ double audit_activation(double x, ActKind act)
 Ball audit_activate(Ball x, ActKind act, AuditPrecision p, const AuditRoundings *how)
 {
     if (act == ACT_GELU_TANH && !how->activation_fused)
-        return gelu_steps(x, p.store);
+        return how->gelu_factored ? gelu_factored(x, p.store) : gelu_steps(x, p.store);
     double u = audit_unit(p.store), c = audit_activation(x.c, act);
     double slope = act == ACT_RELU2 ? 2 * (fabs(x.c) + x.r) : 1.2; /* of SiLU and both GELUs at most 1.13 */
     double size = act == ACT_SILU || act == ACT_RELU2 ? fabs(c) : act == ACT_RELU ? 0 : fabs(x.c);
@@ -364,7 +395,8 @@ Ball audit_add(Ball a, Ball b, double scale, AuditPrecision p)
     return computed(sum(a, term), p.store);
 }
 
-bool audit_route(Ball *share, const double *logits, int n, int top_k, bool normalise, AuditPrecision p)
+bool audit_route(Ball *share, const double *logits, int n, int top_k, bool normalise, AuditPrecision p,
+                 const AuditRoundings *how)
 {
     double most = logits[0], all = 0, chosen = 0, least = INFINITY, next = -INFINITY, u = audit_unit(p.store);
     for (int i = 1; i < n; i++)
@@ -385,6 +417,8 @@ bool audit_route(Ball *share, const double *logits, int n, int top_k, bool norma
     for (int i = 0; i < n; i++) {
         double c = share[i].c / (normalise ? chosen : all);
         share[i] = (Ball){c, c * ((fabs(logits[i] - most) + 16) * u + 2 * positive_sum((size_t)n, u))};
+        if (how->share_narrow)
+            share[i] = narrowed(share[i], p.store);
         if (p.store == DTYPE_F64) { /* f32 in every table, see kernels/exact/README.md */
             double low = (double)(float)(share[i].c - share[i].r), high = (double)(float)(share[i].c + share[i].r);
             share[i] = (Ball){0.5 * (low + high), 0.5 * (high - low)};

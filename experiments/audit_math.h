@@ -32,20 +32,32 @@ typedef struct AuditPrecision {
     bool exact_table; /* RoPE's cosines are ours to the bit */
 } AuditPrecision;
 
-/* Where code may differ from the reference without another configuration: zero is Hugging Face's. */
+/* Where an implementation rounds to bf16. Zero is what most of Hugging Face's code does; families that round elsewhere are listed by
+ * audit_roundings_of. */
 typedef struct AuditRoundings {
     bool norm_gain_wide;       /* norm: times the gain before the only rounding */
     bool norm_all_narrow;      /* norm: squares, mean and reciprocal root each rounded to bf16 */
-    bool gain_plus_one_narrow; /* norm with 1 + weight: the sum rounded to bf16 */
-    bool root_narrow;          /* with it: the root before its reciprocal too, as torch does on the CPU */
+    bool gain_plus_one_narrow; /* norm with 1 + weight: the sum rounded */
+    bool root_narrow;          /* with norm_all_narrow: the root before its reciprocal too, as torch does on the CPU */
     bool rope_wide;            /* rotation in f32, rounded once */
     bool rope_once;            /* cosines in bf16, but the rotation rounded once */
     bool softmax_narrow;       /* exponentials and their sum rounded to bf16 */
     bool softmax_wide;         /* probabilities not rounded before the values */
+    bool softmax_somewhere;    /* probabilities or exponentials rounded once, where is not known */
     bool scores_wide;          /* scores rounded once, or not at all before softmax */
+    bool query_scaled;         /* queries scaled and rounded before they meet the keys */
+    bool alibi_fused;          /* ALiBi of the key's position, rounded; then one rounding of scaled product and it */
+    bool alibi_wide;           /* the sum of score and ALiBi not rounded */
+    bool alibi_narrow;         /* ALiBi rounded once more, behind the scale */
     bool activation_wide;      /* act(gate) not rounded before up */
     bool activation_fused;     /* GELU of tanh in one kernel instead of torch operations one by one */
+    bool gelu_factored;        /* those operations as BLOOM has them: x (1 + 0.044715 x x) */
+    bool bias_apart;           /* products rounded before the bias is added */
+    bool share_narrow;         /* shares of experts rounded */
 } AuditRoundings;
+
+/* Of the code that transformers has for the model's model_type. */
+AuditRoundings audit_roundings_of(const ModelTraits *t);
 
 double audit_unit(DType store); /* unit roundoff of the arithmetic: 2^-24, or 2^-53 for F64 */
 double audit_gamma(size_t n, double u);
@@ -63,7 +75,7 @@ Ball audit_softcap(Ball b, double cap, AuditPrecision p);
 void audit_linear(Ball *y, const Ball *x, const double *w, size_t n, size_t k, AuditPrecision p);
 /* One output of a product for all rows: y[t ld] = w . x[t] + bias, x [T, K]; bias may be NULL. */
 void audit_linear_output(Ball *y, size_t ld, const double *x, size_t n_rows, const double *w, size_t k, const double *bias,
-                         double bias_factor, DType store);
+                         double bias_factor, DType store, const AuditRoundings *how);
 
 typedef struct AuditNorm {
     NormKind kind;
@@ -80,6 +92,7 @@ typedef struct AuditAttention {
     int n_heads, n_kv_heads, head_dim, window; /* window 0: none */
     double scale, softcap;
     const ModelTraits *alibi;           /* whose slopes; NULL: none */
+    double alibi_factor;                /* 1 */
     bool not_causal, heads_interleaved; /* head h reads h mod K instead of h / (H/K) */
 } AuditAttention;
 /* What ALiBi adds to head h's score of a query for a key, by their positions. */
@@ -95,6 +108,7 @@ Ball audit_glu(Ball gate, Ball up, ActKind act, AuditPrecision p, const AuditRou
 Ball audit_add(Ball a, Ball b, double scale, AuditPrecision p);
 
 /* Shares of the top_k best of n logits into share (0 for the others). False where a tie leaves the choice open. */
-bool audit_route(Ball *share, const double *logits, int n, int top_k, bool normalise, AuditPrecision p);
+bool audit_route(Ball *share, const double *logits, int n, int top_k, bool normalise, AuditPrecision p,
+                 const AuditRoundings *how);
 
 #endif

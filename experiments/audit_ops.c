@@ -10,7 +10,7 @@
 void audit_change_begin(const AuditInputs *in, const AuditOp *op, AuditChange *out)
 {
     const ModelTraits *t = &in->model->traits;
-    *out = (AuditChange){.traits = *t, .rope_arithmetic = in->rope, .bias_factor = 1, .product_factor = 1};
+    *out = (AuditChange){.traits = *t, .how = in->how, .rope_arithmetic = in->rope, .bias_factor = 1, .product_factor = 1};
     if (op->layer < 0)
         return;
     out->window = t->layers[op->layer].window;
@@ -25,6 +25,7 @@ typedef struct LinearTask {
     const double *w, *bias;
     double bias_factor;
     DType store;
+    const AuditRoundings *how;
     Ball *y;
 } LinearTask;
 
@@ -34,7 +35,7 @@ static void linear_output(void *arg, size_t i, int thread)
     (void)thread;
     size_t k = a->op->in[0]->cols;
     audit_linear_output(a->y + i, a->op->out->cols, a->op->in[0]->v, a->op->out->rows, a->w + i * k, k,
-                        a->bias ? &a->bias[i] : NULL, a->bias_factor, a->store);
+                        a->bias ? &a->bias[i] : NULL, a->bias_factor, a->store, a->how);
 }
 
 /* w <- its transpose (square) */
@@ -87,7 +88,7 @@ static void finish_linear(const AuditInputs *in, const AuditOp *op, const AuditC
             y[i] =
                 audit_round(audit_scale(audit_round(y[i], in->precision.store), (double)t->logit_scale), in->precision.store);
         if (t->logit_softcap > 0)
-            y[i] = audit_softcap(y[i], (double)t->logit_softcap, in->precision);
+            y[i] = audit_softcap(audit_round(y[i], in->precision.store), (double)t->logit_softcap, in->precision);
     }
 }
 
@@ -114,7 +115,7 @@ static int linear(const AuditInputs *in, const AuditOp *op, const AuditChange *c
     if (status) {
         error_set(e, status, "audit: out of memory for the weights of %s", op->out->name);
     } else {
-        LinearTask task = {.op = op, .w = w, .bias = b, .bias_factor = c->bias_factor, .store = store, .y = y};
+        LinearTask task = {.op = op, .w = w, .bias = b, .bias_factor = c->bias_factor, .store = store, .how = &c->how, .y = y};
         pool_run(in->pool, linear_output, &task, n);
         finish_linear(in, op, c, y);
     }
@@ -186,9 +187,9 @@ static int embed(const AuditInputs *in, const AuditOp *op, const AuditChange *c,
     return STATUS_OK;
 }
 
-static double clipped(const AuditChange *c, double x)
+static double clipped(const AuditInputs *in, const AuditChange *c, double x)
 {
-    double most = (double)c->traits.qkv_clip;
+    double most = audit_multiplier(c->traits.qkv_clip, in->precision.store);
     return most > 0 && fabs(x) > most ? copysign(most, x) : x;
 }
 
@@ -206,7 +207,8 @@ static int rotate(const AuditInputs *in, const AuditChange *c, const AuditTensor
         return error_set(e, STATUS_FAILED, "audit: out of memory for rotary tables of %zu positions", positions);
     }
     float *sines = cosines + positions * half;
-    rope_table_fill(&c->rope, c->rope_arithmetic, positions, n, cosines, sines);
+    if (half)
+        rope_table_fill(&c->rope, c->rope_arithmetic, positions, n, cosines, sines);
     for (size_t i = 0; c->backwards && i < positions * half; i++)
         sines[i] = -sines[i];
     for (size_t t = 0; t < n; t++) {
@@ -216,9 +218,9 @@ static int rotate(const AuditInputs *in, const AuditChange *c, const AuditTensor
         for (int h = 0; h < n_heads; h++) {
             size_t at = t * x->cols + (size_t)h * dh;
             for (size_t i = 0; !c->rotates && i < dh; i++)
-                y[at + i] = (Ball){clipped(c, x->v[at + i]), 0};
+                y[at + i] = (Ball){clipped(in, c, x->v[at + i]), 0};
             for (size_t i = 0; i < dh; i++)
-                head[i] = clipped(c, x->v[at + i]);
+                head[i] = clipped(in, c, x->v[at + i]);
             if (c->rotates)
                 audit_rope(y + at, head, dh, (size_t)c->rope.rotary_dims, c->rope.style, cosines + p * half, sines + p * half,
                            angles, in->precision, &c->how);
@@ -241,13 +243,13 @@ static int mix(const AuditInputs *in, const AuditOp *op, const AuditChange *c, B
     Ball *keys = queries + n_q;
     double *values = (double *)(void *)(keys + n_k + 3 * n);
     for (size_t i = 0; i < n_k; i++)
-        values[i] = clipped(c, v->v[i]);
+        values[i] = clipped(in, c, v->v[i]);
     int status = STATUS_OK;
     if (op->rotated) {
         for (size_t i = 0; i < n_q; i++)
-            queries[i] = (Ball){op->clipped ? q->v[i] : clipped(c, q->v[i]), 0};
+            queries[i] = (Ball){op->clipped ? q->v[i] : clipped(in, c, q->v[i]), 0};
         for (size_t i = 0; i < n_k; i++)
-            keys[i] = (Ball){op->clipped ? k->v[i] : clipped(c, k->v[i]), 0};
+            keys[i] = (Ball){op->clipped ? k->v[i] : clipped(in, c, k->v[i]), 0};
     } else if (!(status = rotate(in, c, q, c->traits.n_heads, true, queries, e))) {
         status = rotate(in, c, k, c->traits.n_kv_heads, true, keys, e);
     }
@@ -258,6 +260,7 @@ static int mix(const AuditInputs *in, const AuditOp *op, const AuditChange *c, B
                         .scale = (double)c->traits.attn_scale,
                         .softcap = (double)c->traits.attn_softcap,
                         .alibi = c->no_alibi || !c->traits.alibi_slopes ? NULL : &c->traits,
+                        .alibi_factor = c->alibi_twice ? 2 : 1,
                         .not_causal = c->not_causal,
                         .heads_interleaved = c->heads_interleaved};
     if (!status)
@@ -293,8 +296,12 @@ static void add_residual(const AuditInputs *in, const AuditOp *op, const AuditCh
     for (size_t i = 0; i < n; i++) {
         Ball base = {c->no_residual ? 0 : op->in[0]->v[i], 0};
         y[i] = audit_add(base, (Ball){op->in[1]->v[i], 0}, scale, in->precision);
-        if (op->in[2]) /* the branches may be added to one another first */
-            y[i] = audit_add(y[i], (Ball){op->in[2]->v[i], audit_half_ulp(y[i].c, in->precision.store)}, scale, in->precision);
+        if (op->in[2]) { /* which two are added first is the implementation's choice: the largest sum's rounding */
+            double x = base.c, p = scale * op->in[1]->v[i], q = scale * op->in[2]->v[i];
+            double first = fmax(fabs(x + p), fmax(fabs(x + q), fabs(p + q)));
+            y[i] = audit_add((Ball){x + p, audit_half_ulp(first, in->precision.store)}, (Ball){op->in[2]->v[i], 0}, scale,
+                             in->precision);
+        }
     }
 }
 
@@ -331,7 +338,7 @@ static int expert(const AuditInputs *in, const AuditOp *op, const AuditChange *c
         if (s.c == 0)
             continue;
         for (size_t i = 0; i < 2 * f; i++)
-            audit_linear_output(projected + i, 1, op->in[0]->v + t * d, 1, gate_up + i * d, d, NULL, 1, store);
+            audit_linear_output(projected + i, 1, op->in[0]->v + t * d, 1, gate_up + i * d, d, NULL, 1, store, &c->how);
         for (size_t i = 0; i < f; i++) {
             Ball gate = audit_round(projected[c->swapped ? f + i : i], store);
             Ball up = audit_round(projected[c->swapped ? i : f + i], store);
@@ -367,7 +374,7 @@ static int mixture(const AuditInputs *in, const AuditOp *op, const AuditChange *
         y[i] = (Ball){0, 0};
     for (size_t t = 0; !status && t < rows; t++)
         if (!audit_route(share + t * n_experts, op->in[1]->v + t * n_experts, route->n_experts, route->top_k, route->normalise,
-                         in->precision))
+                         in->precision, &c->how))
             for (size_t i = 0; i < d; i++)
                 y[t * d + i].r = NAN;
     for (int x = 0; !status && x < route->n_experts; x++)

@@ -55,7 +55,7 @@ typedef struct AuditChange {
     bool heads_regrouped;                          /* rows of q and k in the other pairing's order */
     double bias_factor;                            /* 1 */
     bool not_causal, heads_interleaved, backwards; /* attention; backwards: rotation by the negative angle */
-    bool no_alibi;
+    bool no_alibi, alibi_twice;
     bool no_activation, no_product, no_residual, no_gate, no_shared;
     double product_factor; /* of what a half layer adds: 1 */
 } AuditChange;
@@ -64,6 +64,7 @@ typedef struct AuditInputs {
     const Model *model;
     const AuditRecord *record;
     AuditPrecision precision;
+    AuditRoundings how; /* where the run rounds: zero for ours */
     RopeArithmetic rope;
     Pool *pool;
 } AuditInputs;

@@ -26,7 +26,11 @@ static void open_case(Case *c, const char *model, const char *dump)
     CHECK_MSG(model_open(path, &c->model, &e) == 0, "%s", e.text);
     snprintf(path, sizeof path, DUMPS "%s.safetensors", dump);
     CHECK_MSG(audit_record_read(path, c->model.traits.vocab, &c->record, &e) == 0, "%s", e.text);
-    c->in = (AuditInputs){.model = &c->model, .record = &c->record, .precision = {.store = c->record.store}, .pool = pool};
+    c->in = (AuditInputs){.model = &c->model,
+                          .record = &c->record,
+                          .precision = {.store = c->record.store},
+                          .how = audit_roundings_of(&c->model.traits),
+                          .pool = pool};
 }
 
 static void judge_case(Case *c)
