@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct Trial {
@@ -64,9 +65,9 @@ static AuditChange base(const Trial *t)
 static double fit_epsilon(Trial *t)
 {
     AuditChange c = base(t);
-    c.traits.norm_eps = 0;
+    c.traits.norm_eps = c.traits.qk_norm_eps = 0;
     c.no_bias = true;
-    if (t->in->model->traits.norm_kind != NORM_RMS || audit_op_evaluate(t->in, t->op, &c, t->y, t->error))
+    if (t->in->model->traits.norm_kind != NORM_RMS || t->op->qk || audit_op_evaluate(t->in, t->op, &c, t->y, t->error))
         return NAN;
     size_t n = t->op->out->cols;
     double least = INFINITY, epsilon = NAN;
@@ -91,10 +92,12 @@ static void try_norm(Trial *t)
     static const double epsilons[] = {1e-5, 1e-6, 1e-8, 1e-12, 1e-7, 1e-4, 1e-3, 1e-2, 0};
     const char *key = t->in->model->traits.norm_kind == NORM_RMS ? "rms_norm_eps" : "layer_norm_eps";
     for (size_t i = 0; i < sizeof epsilons / sizeof epsilons[0]; i++)
-        if ((float)epsilons[i] != t->in->model->traits.norm_eps)
-            ATTEMPT(t, c.traits.norm_eps = (float)epsilons[i], "%s %g", key, epsilons[i]);
-    ATTEMPT(t, c.traits.norm_weight_offset = c.traits.norm_weight_offset != 0 ? 0 : 1, "gain %s one",
-            t->in->model->traits.norm_weight_offset != 0 ? "without" : "plus");
+        if ((float)epsilons[i] != (t->op->qk ? t->in->model->traits.qk_norm_eps : t->in->model->traits.norm_eps))
+            ATTEMPT(t, c.traits.norm_eps = c.traits.qk_norm_eps = (float)epsilons[i], "%s %g", key, epsilons[i]);
+    ATTEMPT(t,
+            (c.how.norm_gain_wide = c.traits.norm_weight_offset != 0,
+             c.traits.norm_weight_offset = c.traits.norm_weight_offset != 0 ? 0 : 1),
+            "gain %s one", t->in->model->traits.norm_weight_offset != 0 ? "without" : "plus");
     ATTEMPT(t, c.how.norm_gain_wide = !c.how.norm_gain_wide, "rounded %s",
             t->in->how.norm_gain_wide ? "before the gain instead of after it" : "after the gain instead of before it");
     ATTEMPT(t, (c.how.norm_all_narrow = true, c.how.root_narrow = true), "norm computed in bf16 throughout");
@@ -104,13 +107,19 @@ static void try_norm(Trial *t)
     ATTEMPT(t, c.no_gain = true, "no gain");
     ATTEMPT(t, c.no_bias = true, "missing bias");
     ATTEMPT(t, c.no_norm = true, "no norm");
+    if (t->op->qk) {
+        ATTEMPT(t, c.group = (size_t)c.traits.head_dim, "each head normed for itself");
+        ATTEMPT(t, c.group_whole = true, "all heads normed as one");
+    }
+    ATTEMPT(t, c.how.gain_plus_one_narrow = !c.how.gain_plus_one_narrow, "1 + gain %srounded",
+            t->in->how.gain_plus_one_narrow ? "not " : "");
     double epsilon = fit_epsilon(t);
     if (epsilon > 0) {
         char text[32];
         snprintf(text, sizeof text, "%.2g", epsilon);
         float rounded = 0;
         sscanf(text, "%f", &rounded);
-        ATTEMPT(t, c.traits.norm_eps = rounded, "%s %s (fitted)", key, text);
+        ATTEMPT(t, c.traits.norm_eps = c.traits.qk_norm_eps = rounded, "%s %s (fitted)", key, text);
     }
 }
 
@@ -123,6 +132,8 @@ static void try_linear(Trial *t)
     ATTEMPT(t, c.layer_shift = 1, "weight of the next layer");
     ATTEMPT(t, c.layer_shift = -1, "weight of the layer before");
     ATTEMPT(t, c.bias_factor = 2, "bias added twice");
+    ATTEMPT(t, c.how.bias_apart = !c.how.bias_apart, "bias %s",
+            t->in->how.bias_apart ? "added before the only rounding" : "added to the rounded product");
     if (t->op->weight == ROLE_HEAD) {
         ATTEMPT(t, c.traits.logit_softcap = 0, "no logit softcap");
         ATTEMPT(t, c.traits.logit_scale = 1, "no logit scale");
@@ -146,6 +157,13 @@ static void try_rope(Trial *t)
     static const double bases[] = {1e4, 5e5, 1e6, 1e5, 1e3, 5e3, 2e4, 4e4, 5e4, 2.5e5, 2e6, 5e6, 1e7, 1e8};
     AuditChange now = base(t);
     const RopeTraits *r = &now.rope;
+    const ModelTraits *traits = &t->in->model->traits;
+    for (int i = 0; i < traits->n_ropes; i++) /* models whose layers rotate in several ways */
+        if (!now.rotates || i != traits->layers[t->op->layer].rope)
+            ATTEMPT(t, (c.rope = traits->ropes[i], c.rotates = true),
+                    now.rotates ? "rotated as other layers are" : "rotated, as other layers are");
+    if (traits->qkv_clip > 0)
+        ATTEMPT(t, c.traits.qkv_clip = 0, "queries, keys and values not clipped");
     if (!now.rotates)
         return;
     for (size_t i = 0; i < sizeof bases / sizeof bases[0]; i++)
@@ -174,8 +192,9 @@ static void try_rope(Trial *t)
     ATTEMPT(t, c.how.rope_wide = true, "rotation and its table in f32, rounded once");
     ATTEMPT(t, c.rope_arithmetic = c.rope_arithmetic == ROPE_HF32 ? ROPE_REAL : ROPE_HF32, "--rope %s",
             now.rope_arithmetic == ROPE_HF32 ? "real" : "hf32");
-    if (r->rotary_dims >= 4 && r->rotary_dims % 4 == 0)
-        ATTEMPT(t, c.rope.rotary_dims /= 2, "half as many rotary dims");
+    for (int dims = 2; dims <= now.traits.head_dim; dims += 2)
+        if (dims != r->rotary_dims && !r->freq_factors)
+            ATTEMPT(t, c.rope.rotary_dims = dims, "%d rotary dims instead of %d", dims, r->rotary_dims);
     double fitted = fit_base(t, &now);
     if (fitted > 1 && fitted < 1e12) {
         char text[32];
@@ -205,8 +224,12 @@ static void try_mix(Trial *t)
             ATTEMPT(t, c.window--, "window %d instead of %d", now.window - 1, now.window);
         ATTEMPT(t, c.window = 0, "no window");
     }
-    for (int w = 1; now.window == 0 && w < (int)t->op->out->rows && w <= 64; w++)
-        ATTEMPT(t, c.window = w, "window %d instead of none", w);
+    for (int w = 1; w < (int)t->op->out->rows && w <= 64; w++) {
+        if (now.window == 0)
+            ATTEMPT(t, c.window = w, "window %d instead of none", w);
+        else if (abs(w - now.window) > 1)
+            ATTEMPT(t, c.window = w, "window %d instead of %d", w, now.window);
+    }
     ATTEMPT(t, c.not_causal = true, "no causal mask");
     for (size_t i = 0; i < sizeof scales / sizeof scales[0]; i++)
         if ((float)scales[i].scale != now.traits.attn_scale)
@@ -255,6 +278,8 @@ static void try_mixture(Trial *t)
     ATTEMPT(t, c.traits.route.top_k++, "%d experts a token", now.traits.route.top_k + 1);
     ATTEMPT(t, c.traits.route.top_k--, "%d expert a token", now.traits.route.top_k - 1);
     ATTEMPT(t, c.swapped = true, "gate and up exchanged");
+    ATTEMPT(t, c.how.share_narrow = !c.how.share_narrow, "router weights %srounded to bf16",
+            t->in->how.share_narrow ? "not " : "");
     ATTEMPT(t, c.how.activation_wide = true, "activation not rounded before the product");
     for (int a = ACT_SILU; a <= ACT_RELU; a++)
         if ((ActKind)a != now.traits.activation)

@@ -366,19 +366,20 @@ static int mixture(const AuditInputs *in, const AuditOp *op, const AuditChange *
     const RouteSpec *route = &c->traits.route;
     size_t rows = op->out->rows, d = op->out->cols, n_experts = (size_t)route->n_experts;
     Ball *share = malloc(rows * n_experts * sizeof *share + 1);
-    bool *begun = calloc(rows + 1, sizeof *begun);
+    bool *begun = calloc(2 * rows + 1, sizeof *begun), *tied = begun + rows;
     int status = share && begun ? STATUS_OK : error_set(e, STATUS_FAILED, "audit: out of memory for %zu tokens' experts", rows);
     if (!status && (route->top_k < 1 || route->top_k > route->n_experts))
         status = STATUS_USAGE;
     for (size_t i = 0; i < rows * d; i++)
         y[i] = (Ball){0, 0};
     for (size_t t = 0; !status && t < rows; t++)
-        if (!audit_route(share + t * n_experts, op->in[1]->v + t * n_experts, route->n_experts, route->top_k, route->normalise,
-                         in->precision, &c->how))
-            for (size_t i = 0; i < d; i++)
-                y[t * d + i].r = NAN;
+        tied[t] = !audit_route(share + t * n_experts, op->in[1]->v + t * n_experts, route->n_experts, route->top_k,
+                               route->normalise, in->precision, &c->how);
     for (int x = 0; !status && x < route->n_experts; x++)
         status = expert(in, op, c, x, share, y, begun, e);
+    for (size_t i = 0; !status && i < rows * d; i++)
+        if (tied[i / d]) /* either choice is right */
+            y[i].r = NAN;
     free(begun);
     free(share);
     return status;

@@ -250,7 +250,7 @@ def load(model_dir, dtype, **changes):
     """The model in eval mode; changes override its configuration."""
     options = {"dtype": DTYPES[dtype], "attn_implementation": "eager", **changes}
     config = AutoConfig.from_pretrained(model_dir)
-    if config.model_type == "falcon" and config.alibi:  # its eager code adds ALiBi twice (transformers 5.23)
+    if config.model_type == "falcon" and config.alibi and "attn_implementation" not in changes:  # its eager code adds ALiBi twice (transformers 5.23)
         options["attn_implementation"] = "sdpa"
     try:
         model = AutoModelForCausalLM.from_pretrained(model_dir, experts_implementation="eager", **options)
