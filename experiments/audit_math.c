@@ -130,7 +130,7 @@ void audit_linear(Ball *y, const Ball *x, const double *w, size_t n, size_t k, A
 void audit_linear_output(Ball *y, size_t ld, const double *x, size_t n_rows, const double *w, size_t k, const double *bias,
                          double bias_factor, DType store, const AuditRoundings *how)
 {
-    bool apart = bias && how->bias_apart;
+    bool apart = bias && how && how->bias_apart;
     double gamma = audit_gamma(k + (bias && !apart ? 1 : 0), audit_unit(store)),
            first = bias && !apart ? bias_factor * *bias : 0;
     for (size_t t = 0; t < n_rows; t++, x += k) {

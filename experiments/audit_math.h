@@ -73,7 +73,7 @@ Ball audit_softcap(Ball b, double cap, AuditPrecision p);
 
 /* y[n] = w x over rows of w [N, K]. */
 void audit_linear(Ball *y, const Ball *x, const double *w, size_t n, size_t k, AuditPrecision p);
-/* One output of a product for all rows: y[t ld] = w . x[t] + bias, x [T, K]; bias may be NULL. */
+/* One output of a product for all rows: y[t ld] = w . x[t] + bias, x [T, K]; bias may be NULL, how NULL for the usual. */
 void audit_linear_output(Ball *y, size_t ld, const double *x, size_t n_rows, const double *w, size_t k, const double *bias,
                          double bias_factor, DType store, const AuditRoundings *how);
 

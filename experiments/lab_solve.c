@@ -122,7 +122,7 @@ void lab_set_formula(LabAsked *a, const char *left, const char *right)
 Ball lab_dot(const double *x, const double *w, size_t n, const double *bias, AuditPrecision p)
 {
     Ball y;
-    audit_linear_output(&y, 1, x, 1, w, n, bias, 1, p.store);
+    audit_linear_output(&y, 1, x, 1, w, n, bias, 1, p.store, NULL);
     return y;
 }
 
