@@ -227,6 +227,59 @@ static void test_patterns_are_the_oracles(void)
     }
 }
 
+/* Choices are the best of the router's own logits, falling, and shares are their softmax: over the chosen or over all. */
+static void check_routes(Bench *b, const LabStream *s, const Order *order, size_t step, size_t *n_checked)
+{
+    LabRoutes r;
+    LabRecord record;
+    Error e = {{0}};
+    const RouteSpec *spec = &b->bench.model.traits.route;
+    CHECK_MSG(!lab_routes(b->lab, s, order, step, b->ids, &r, &e), "%s", e.text);
+    if (!r.expert)
+        return;
+    Part part = lab_step_is_whole(b->lab, order, step) ? PART_BOTH : PART_MLP;
+    CHECK(!lab_watch_step(b->lab, s, order, step, part, b->ids, &record, &e));
+    const LabOp *op = find_op(&record, LAB_ROUTE);
+    for (size_t t = 0; op && t < r.n; t++) {
+        const double *z = op->in[0].v + t * op->in[0].cols;
+        double all = 0, chosen = 0;
+        for (int x = 0; x < spec->n_experts; x++)
+            all += exp(z[x]);
+        for (size_t j = 0; j < r.top_k; j++)
+            chosen += exp(z[(int)r.expert[t * r.top_k + j]]);
+        for (size_t j = 0; j < r.top_k; j++) {
+            int expert = (int)r.expert[t * r.top_k + j], better = 0;
+            for (int x = 0; x < spec->n_experts; x++)
+                better += z[x] > z[expert];
+            CHECK((size_t)better == j);
+            /* exp and a sum of a few terms in f32 */
+            CHECK_NEAR(r.weight[t * r.top_k + j], exp(z[expert]) / (spec->normalise ? chosen : all), 1e-6);
+            ++*n_checked;
+        }
+    }
+    lab_record_free(&record);
+    lab_routes_free(&r);
+}
+
+static void test_routes(void)
+{
+    size_t n = 0;
+    for (size_t m = 0; m < n_models; m++) {
+        Bench b;
+        if (open_bench(&b, models[m], "fast", NULL)) {
+            Order intact = make_order(&b, NULL);
+            LabStream s;
+            if (walk(&b, &intact, &s)) {
+                for (size_t step = 0; step < s.n_steps; step++)
+                    check_routes(&b, &s, &intact, step, &n);
+                lab_stream_close(b.lab, &s);
+            }
+        }
+        close_bench(&b);
+    }
+    CHECK(n > 200);
+}
+
 /* The sum anew, in long double. */
 static void check_dot(const char *model, const char *op, const LabArithmetic *a)
 {
@@ -473,6 +526,7 @@ int main(void)
     list_models("tests/data/families");
     RUN(test_losses_and_streams_equal_transformers);
     RUN(test_patterns_are_the_oracles);
+    RUN(test_routes);
     RUN(test_arithmetic_agrees_with_the_engine);
     RUN(test_lens_is_next);
     RUN(test_cache_changes_nothing);

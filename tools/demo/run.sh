@@ -96,3 +96,9 @@ Next, for example:
   build/strata help sweep
 END
 [ "$MODEL" = smollm2 ] || echo "  make demo MODEL=smollm2                                    (a real model, 89 MB to fetch, a few minutes)"
+
+cat <<END
+
+The lab in the browser (the same model live, and these results; it opens on a sentence with one layer removed):
+  build/strata serve --model_name $MODEL_PATH --output_dir $OUTPUT_DIR
+END
