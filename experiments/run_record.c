@@ -333,6 +333,8 @@ static RunRecord *record_new(int argc, char *const argv[])
     if (!r)
         return NULL;
     r->lock_fd = -1;
+    r->products[0] = "ledger.safetensors";
+    r->products[1] = "ppl.json";
     r->start_s = progress_now_s();
     run_record_file_time(r->started);
     r->argv = calloc((size_t)(argc > 0 ? argc : 0) + 1, sizeof *r->argv);
@@ -476,8 +478,9 @@ static const char *const run_files[] = {"ppl.json",           "ppl.csv",
 
 static int remove_files(const RunRecord *r, Error *e)
 {
-    for (size_t i = 0; i < sizeof run_files / sizeof run_files[0]; i++) {
-        char *path = file_join(r->dir, run_files[i]);
+    size_t n_files = sizeof run_files / sizeof run_files[0];
+    for (size_t i = 0; i < n_files + 2; i++) {
+        char *path = file_join(r->dir, i < n_files ? run_files[i] : r->products[i - n_files]);
         int status = STATUS_OK;
         if (!path)
             return error_set(e, STATUS_FAILED, "%s: not enough memory", r->dir);
@@ -504,6 +507,12 @@ static void fingerprint(RunRecord *r)
     sha256_end(&s, r->fingerprint);
 }
 
+void run_record_products(RunRecord *r, const char *first, const char *second)
+{
+    r->products[0] = first;
+    r->products[1] = second;
+}
+
 int run_record_begin(RunRecord *r, RunState *state, Error *e)
 {
     *state = RUN_FRESH;
@@ -517,8 +526,8 @@ int run_record_begin(RunRecord *r, RunState *state, Error *e)
         if (status)
             return status;
     } else if (r->earlier) {
-        bool complete = json_is_string(json_get(r->earlier, "state"), "complete") &&
-                        file_exists_in(r->dir, "ledger.safetensors") && file_exists_in(r->dir, "ppl.json");
+        bool complete = json_is_string(json_get(r->earlier, "state"), "complete") && file_exists_in(r->dir, r->products[0]) &&
+                        file_exists_in(r->dir, r->products[1]);
         int status = compare(r, complete, e);
         if (status)
             return status;

@@ -91,6 +91,9 @@ int64_t run_record_earlier_integer(const RunRecord *r, const char *key, int64_t 
 const char *run_record_earlier(const RunRecord *r, const char *key); /* NULL: none */
 bool run_record_has_earlier(const RunRecord *r);
 
+/* Two files that a complete run has left in its folder, removed by force; "ledger.safetensors" and "ppl.json" unless said. */
+void run_record_products(RunRecord *r, const char *first, const char *second);
+
 /* Compares with what is there and writes run.json with state "running" (unless RUN_DONE). Another run's folder is STATUS_USAGE. */
 int run_record_begin(RunRecord *r, RunState *state, Error *e);
 /* sha256 over "key=value\n" of all pairs: LedgerShape.fingerprint. Valid after begin. */

@@ -27,6 +27,7 @@ struct RunRecord {
     char *dir; /* NULL: dry */
     int lock_fd;
     bool force;
+    const char *products[2]; /* files of a complete run */
     int argc;
     char **argv;
     RecordList pairs, notes, machine, times; /* times: values are JSON numbers */

@@ -210,6 +210,29 @@ typedef struct StrataServeOptions {
 /* The page and its JSON API (tools/web/API.md). The URL goes to `out`. */
 int strata_serve(const StrataServeOptions *options, StrataError *e);
 
+typedef struct StrataDiffOptions {
+    StrataCommon common;
+    const char *pairs;                       /* pairs.jsonl of `strata pairs`; required */
+    const char *output_dir;                  /* "results/diff" */
+    const char *dataset_type, *dataset_path; /* the held-out corpus for sigma; both NULL: the bundled excerpt of WikiText-2 */
+    const char *order;                       /* the intact order */
+    const char *against;                     /* a second model on the same pairs, into OUTPUT_DIR/against */
+    const char *tap;                         /* "resid", "attn_out", "mlp_out" */
+    const char *controls;                    /* "all", "none": the plain analysis alone */
+    const char *categories;                  /* "tense,article"; NULL: all */
+    const char *lang;                        /* of figures: "en", "ja" */
+    uint64_t per_category;                   /* pairs of each category at most; 0: all */
+    uint64_t save_pairs;                     /* keep full differences of so many pairs */
+    uint64_t sigma_windows;                  /* 128 */
+    uint64_t lens_pairs;                     /* 16 of each category for the logit lens */
+    uint64_t ablation_pairs;                 /* 24 of each category that claims something */
+    uint64_t floor_pairs;                    /* 8 pairs recomputed unshared and in another batch shape, half of them in ref64 */
+    int force;
+} StrataDiffOptions;
+/* Study B: how pairs that differ in one token differ inside the model, with every control: diff.json, diff.safetensors, CSVs and
+ * figures in output_dir. */
+int strata_diff(const StrataDiffOptions *options, StrataError *e);
+
 #ifdef __cplusplus
 }
 #endif

@@ -151,6 +151,7 @@ typedef struct Ops {
     const char *name;                         /* "cpu/fast" */
     DType gemm_dtype, act_dtype, resid_dtype; /* linear()'s x; everything between; the residual stream */
     DType logit_dtype;
+    bool host_memory; /* views lie in the host's memory and ops have run when they return: their data may be read and written */
     size_t tile_rows, head_rows; /* rows of an op's and of head()'s call at which its products run well; 0: the processor's */
     /* Bytes a session may take on the device; NULL: what the host has left counts. */
     size_t (*memory_available)(int device_index);

@@ -336,6 +336,32 @@ static int command_pairs(int argc, char **argv, StrataError *e)
     return status ? status : strata_pairs(&o, e);
 }
 
+static int command_diff(int argc, char **argv, StrataError *e)
+{
+    StrataDiffOptions o = {0};
+    const Option own[] = {
+        {"--pairs", OPTION_STRING, &o.pairs},
+        {"--output_dir", OPTION_STRING, &o.output_dir},
+        {"--dataset_type", OPTION_STRING, &o.dataset_type},
+        {"--dataset_path", OPTION_STRING, &o.dataset_path},
+        {"--order", OPTION_STRING, &o.order},
+        {"--against", OPTION_STRING, &o.against},
+        {"--tap", OPTION_STRING, &o.tap},
+        {"--controls", OPTION_STRING, &o.controls},
+        {"--categories", OPTION_STRING, &o.categories},
+        {"--lang", OPTION_STRING, &o.lang},
+        {"--per_category", OPTION_COUNT, &o.per_category},
+        {"--save_pairs", OPTION_COUNT, &o.save_pairs},
+        {"--sigma_windows", OPTION_COUNT, &o.sigma_windows},
+        {"--lens_pairs", OPTION_COUNT, &o.lens_pairs},
+        {"--ablation_pairs", OPTION_COUNT, &o.ablation_pairs},
+        {"--floor_pairs", OPTION_COUNT, &o.floor_pairs},
+        {"--force", OPTION_FLAG, &o.force},
+    };
+    int status = PARSE(own, &o.common);
+    return status ? status : strata_diff(&o, e);
+}
+
 typedef struct Command {
     const char *name;
     int (*run)(int argc, char **argv, StrataError *e);
@@ -345,7 +371,7 @@ static const Command commands[] = {
     {"sweep", command_sweep},     {"pos", command_pos},           {"trace", command_trace},     {"next", command_next},
     {"inspect", command_inspect}, {"tokenize", command_tokenize}, {"compare", command_compare}, {"report", command_report},
     {"merge", command_merge},     {"status", command_status},     {"tag", command_tag},         {"audit", command_audit},
-    {"serve", command_serve},     {"pairs", command_pairs},       {"pull", command_pull},
+    {"serve", command_serve},     {"pairs", command_pairs},       {"pull", command_pull},       {"diff", command_diff},
 };
 
 static int wants_help(int argc, char **argv)

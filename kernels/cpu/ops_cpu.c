@@ -461,7 +461,7 @@ static void row_dots(OpsContext *c, double *out, View a, View b)
 
 /* What cpu/fast and cpu/stable have in common. */
 #define CPU_ENTRIES \
-    .gemm_dtype = DTYPE_F32, .act_dtype = DTYPE_F32, .resid_dtype = DTYPE_F32, .logit_dtype = DTYPE_F32, \
+    .gemm_dtype = DTYPE_F32, .act_dtype = DTYPE_F32, .resid_dtype = DTYPE_F32, .logit_dtype = DTYPE_F32, .host_memory = true, \
     .context_bytes = context_bytes, .open = cpu_open, .close = cpu_close, .alloc = cpu_alloc, .free = cpu_free, \
     .sync = cpu_sync, .copy = copy, .upload = upload, .download = download, .weight_slot_bytes = weight_slot_bytes, \
     .weight_prepare = weight_prepare, .slot_done = slot_done, .embed = embed, .embed_add = embed_add, .norm = norm, \

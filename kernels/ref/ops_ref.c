@@ -488,6 +488,7 @@ const Ops ops_ref = {
     .act_dtype = DTYPE_F64,
     .resid_dtype = DTYPE_F64,
     .logit_dtype = DTYPE_F64,
+    .host_memory = true,
     .context_bytes = context_bytes,
     .open = ref_open,
     .close = ref_close,

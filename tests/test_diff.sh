@@ -1,0 +1,38 @@
+#!/bin/bash
+# test_diff.sh: strata diff on the command line: refusals are one line with the right exit status, a run on the demonstration model writes all
+# its files, and the same run writes the same bytes.
+cd "$(dirname "$0")/.." || exit 1
+. tests/cli.bash diff
+PAIRS=tests/data/diff/demo.jsonl
+TINY="--model_name tests/data/models/llama --pairs tests/data/diff/pairs.jsonl --dataset_path tests/data/diff/corpus.jsonl"
+holds() { if grep -qF -- "$3" "$2"; then ok; else bad "$1: $2 does not hold \"$3\""; fi; }
+
+refuses 2 '--pairs is missing' diff --model_name $MODEL --output_dir "$tmp/refused"
+refuses 1 "$tmp/none.jsonl" diff --model_name $MODEL --pairs "$tmp/none.jsonl" --output_dir "$tmp/refused"
+refuses 2 '--tap: "mid"' diff --model_name $MODEL --pairs $PAIRS --tap mid --output_dir "$tmp/refused"
+refuses 2 '--controls: "some"' diff --model_name $MODEL --pairs $PAIRS --controls some --output_dir "$tmp/refused"
+refuses 2 '--categories: "tens"' diff --model_name $MODEL --pairs $PAIRS --categories tens --output_dir "$tmp/refused"
+refuses 2 'order' diff --model_name $MODEL --pairs $PAIRS --order 0-99 --output_dir "$tmp/refused"
+refuses 2 'pairs of another model?' diff --model_name tests/data/models/llama --pairs $PAIRS --dataset_path tests/data/diff/corpus.jsonl \
+    --output_dir "$tmp/refused"
+refuses 2 'give a corpus of ids rows' diff --model_name tests/data/models/llama --pairs tests/data/diff/pairs.jsonl --output_dir "$tmp/refused"
+if [ -e "$tmp/refused" ]; then bad 'a refused run writes'; else ok; fi
+
+# The whole study, twice; exact arithmetic has no floor between shapes of a batch.
+run() { "$STRATA" diff --model_name $MODEL --pairs $PAIRS --output_dir "$1" --sigma_windows 16 --lens_pairs 1 --floor_pairs 2 --save_pairs 3 --per_category 24 --quiet; }
+works 'the study' run "$tmp/a"
+holds 'the summary' "$tmp/out" 'claims among'
+works 'the study again' run "$tmp/b"
+for file in diff.json diff.safetensors diff.csv curves.csv pairs.safetensors pairs.jsonl; do
+    if cmp -s "$tmp/a/$file" "$tmp/b/$file"; then ok; else bad "$file differs between two equal runs"; fi
+done
+works 'a finished run is done' run "$tmp/a"
+holds 'a finished run is done' "$tmp/out" 'done already'
+refuses 2 '--force' diff --model_name $MODEL --pairs $PAIRS --output_dir "$tmp/a" --sigma_windows 25
+works 'plain analysis' "$STRATA" diff $TINY --controls none --output_dir "$tmp/plain"
+holds 'plain analysis' "$tmp/out" 'nothing is claimed'
+works 'branches' "$STRATA" diff $TINY --tap attn_out --output_dir "$tmp/attn" --quiet
+works 'an order with a repeated and a half layer' "$STRATA" diff $TINY --order '0,1x2,2.mlp' --tap mlp_out --output_dir "$tmp/order" --quiet
+works 'stable' "$STRATA" diff $TINY --numerics stable --output_dir "$tmp/stable" --quiet
+holds 'shared prefixes change no bit in stable' "$tmp/out" 'whole sentences instead of shared prefixes  0'
+finish
