@@ -12,9 +12,9 @@ const VIEWS = {
 
 /* Readable addresses: what is legal in a fragment stays as it is. */
 const encode = text => encodeURIComponent(text).replace(/%(2C|3A|28|29|2F|20|3B|7C)/g, (whole, hex) => (hex === '20' ? '+' : String.fromCharCode(parseInt(hex, 16))));
-const decode = text => {
+const decode = (text, key = '') => {
     try {
-        return decodeURIComponent(text.replace(/\+/g, '%20'));
+        return decodeURIComponent(key === 'order' ? text : text.replace(/\+/g, '%20')); /* a + of an order sets layers side by side */
     } catch {
         return text;
     }
@@ -25,7 +25,7 @@ export function parseAddress(hash, home = 'lab') {
     const values = {};
     for (const part of query.split('&').filter(Boolean)) {
         const cut = part.indexOf('=');
-        if (cut > 0) values[decode(part.slice(0, cut))] = decode(part.slice(cut + 1));
+        if (cut > 0) values[decode(part.slice(0, cut))] = decode(part.slice(cut + 1), decode(part.slice(0, cut)));
     }
     return { view: view in VIEWS ? view : home, values };
 }

@@ -168,6 +168,7 @@ export const texts = {
     'arith.agrees': ['The engine computed {engine}; recomputed in double precision it differs by {difference}, and rounding may explain {bound}.',
         'エンジンの値は {engine}。倍精度で計算し直した値との差は {difference} で、丸め誤差で説明できる上限は {bound} です。'],
     'arith.disagrees': ['The engine computed {engine}: this differs by {difference}, more than the {bound} that rounding may explain.', 'エンジンの値は {engine}。差 {difference} は、丸め誤差で説明できる {bound} を超えています。'],
+    'arith.fused': ['The engine runs through attention in one go and keeps no value here: this is recomputed from what it did keep.', 'エンジンは注意を一まとめに計算し、ここでの値を残しません。残っている値から計算し直しています。'],
     'arith.sort': ['Order of the terms', '項の並び'],
     'arith.bySize': ['largest first', '大きい順'],
     'arith.byIndex': ['by index', '番号順'],

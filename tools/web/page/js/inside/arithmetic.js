@@ -53,19 +53,31 @@ export function mountArithmetic(root, { ask, info, state, tokenNames, token }) {
         if (answer.kind !== 'dot' || !x || !w) return null;
         return x.values.map((v, j) => ({ j: (x.first || 0) + j, name: nameOf(x, j), x: v, w: w.values[j], product: v * w.values[j] }));
     }
-    const nameOf = (operand, j) => (operand.op === 'softmax' ? `${operand.first + j} ${shown(list.tokens[operand.first + j]?.piece ?? '')}` : String((operand.first || 0) + j));
+    const nameOf = (operand, j) => (PER_HEAD.has(operand.op) ? `${operand.first + j} ${shown(list.tokens[operand.first + j]?.piece ?? '')}` : String((operand.first || 0) + j));
     const biggest = terms => [...terms].sort((a, b) => Math.abs(b.product) - Math.abs(a.product)).slice(0, SHOWN_TERMS);
 
     /* Where the number of an operand comes from: an address, or null for a weight. */
     function origin(operand, j) {
         if (!operand.op || operand.op === 'weight') return null;
         const n = (operand.first || 0) + j, here = { step: operand.step ?? answer.step };
+        if (operand.op === 'stream') {
+            const before = streamBefore();
+            return before && { ...before, at: operand.position ?? answer.position, coord: n };
+        }
         if (PER_HEAD.has(operand.op)) return { op: operand.op, ...here, at: operand.position ?? answer.position, head: answer.head ?? Math.floor(answer.coordinate / model.head_dim), key: n, coord: null };
         if (operand.op === 'v' && answer.op === 'mix') {
             const shared = model.n_heads / model.n_kv_heads, dim = model.head_dim;
             return { op: 'v', ...here, at: n, coord: Math.floor(Math.floor(answer.coordinate / dim) / shared) * dim + (answer.coordinate % dim) };
         }
         return { op: operand.op, ...here, at: operand.position ?? answer.position, coord: n };
+    }
+    /* The operation that left the residual stream as this one finds it; null where side by side layers make that several. */
+    function streamBefore() {
+        if (answer.op === 'mlp_norm' && opsOf({ step: answer.step }).includes('attn_add')) return { op: 'attn_add', step: answer.step };
+        const s = OUTSIDE.has(answer.op) ? steps().length : answer.step;
+        if (s === 0) return { op: 'embed' };
+        const last = ['mlp_add', 'attn_add'].find(name => opsOf({ step: s - 1 }).includes(name));
+        return last ? { op: last, step: s - 1 } : null;
     }
     const jump = (value, where) => (where ? h('button', { type: 'button', class: 'number', title: t('arith.goto', { op: where.op }), onclick: () => to(where.op, where) }, number(value, 5)) : h('span', { class: 'number' }, number(value, 5)));
 
@@ -106,14 +118,14 @@ export function mountArithmetic(root, { ask, info, state, tokenNames, token }) {
     }
     /* Where the scalars of the other kinds come from. */
     function scalarOrigin(name) {
-        const s = answer.step, c = answer.coordinate, before = s > 0 ? { op: 'mlp_add', step: s - 1 } : { op: 'embed' };
+        const s = answer.step, c = answer.coordinate, before = streamBefore() || {};
         const table = {
-            attn_add: { before: { ...before, coord: c }, added: { op: 'o', coord: c } }, mlp_add: { before: { op: 'attn_add', coord: c }, added: { op: 'down', coord: c } },
+            attn_add: { before: { ...before, coord: c }, added: { op: 'o', coord: c } }, mlp_add: { before: { op: opsOf({ step: s }).includes('attn_add') ? 'attn_add' : before.op, step: opsOf({ step: s }).includes('attn_add') ? s : before.step, coord: c }, added: { op: 'down', coord: c } },
             hidden: { gate: { op: 'gate', coord: c }, up: { op: 'up', coord: c } }, softmax: { score: { op: 'score', coord: null } }, q_rotated: { a: { op: 'q', coord: c } }, k_rotated: { a: { op: 'k', coord: c } },
-            attn_norm: { x: { ...before, coord: c } }, mlp_norm: { x: { op: 'attn_add', coord: c } }, final_norm: { x: { op: 'mlp_add', step: steps().length - 1, coord: c } },
+            attn_norm: { x: { ...before, coord: c } }, mlp_norm: { x: { ...before, coord: c } }, final_norm: { x: { ...before, coord: c } },
         };
         const where = table[answer.op]?.[name];
-        return where && opsOf(where).includes(where.op) ? { step: s, at: answer.position, ...where } : null;
+        return where?.op && opsOf(where).includes(where.op) ? { step: s, at: answer.position, ...where } : null;
     }
     const opsOf = where => (OUTSIDE.has(where.op) ? outside() : list.ops.filter(e => e.step === (where.step ?? answer.step)).flatMap(e => e.ops)).map(o => o.op);
 
@@ -128,7 +140,7 @@ export function mountArithmetic(root, { ask, info, state, tokenNames, token }) {
             h('p', { class: 'hint' }, t('arith.place', { position: answer.position, piece: shown(token_?.piece ?? '') }), answer.op === 'logit' && answer.piece ? ` · ${shown(answer.piece)}` : ''),
             h('p', { class: 'formula' }, answer.formula),
             h('p', { class: 'equals' }, '= ', h('strong', {}, number(answer.value, 6))),
-            h('p', { class: answer.agrees ? 'agrees' : 'complaint' }, t(answer.agrees ? 'arith.agrees' : 'arith.disagrees', { engine: number(answer.engine, 8), difference: number(answer.difference, 2), bound: number(answer.bound, 2) })),
+            answer.engine === null ? h('p', { class: 'agrees' }, t('arith.fused')) : h('p', { class: answer.agrees ? 'agrees' : 'complaint' }, t(answer.agrees ? 'arith.agrees' : 'arith.disagrees', { engine: number(answer.engine, 8), difference: number(answer.difference, 2), bound: number(answer.bound, 2) })),
             answer.scalars.length ? h('dl', { class: 'scalars' }, answer.scalars.map(sc => h('div', {}, h('dt', {}, sc.name), h('dd', {}, jump(sc.value, scalarOrigin(sc.name)))))) : null,
             dotTable(),
             answer.kind !== 'dot' && answer.operands.length ? operandTable() : null,

@@ -52,6 +52,11 @@ export function mountAblation(root, { api, state, result, getPair }) {
         replace(chips, p.picked.slice(0, SHOWN_CHIPS).map(d => h('button', { type: 'button', class: 'mini', 'aria-label': t('ablate.drop', { point: p.pointName(d[0]), dim: d[1] }), onclick: () => setDims(p.picked.filter(x => x !== d)) }, `${p.pointName(d[0])}·${d[1]} ×`)),
             p.picked.length > SHOWN_CHIPS ? h('span', { class: 'label' }, `+ ${p.picked.length - SHOWN_CHIPS}`) : null);
     }
+    /* Means of a corpus lie in the files of a diff result, if at all. */
+    async function hasCorpusMean() {
+        if (!result?.has_maps) return false;
+        return api.file(`api/results/${result.id}/maps.json`).then(list => list.maps.some(m => m.name === 'corpus_mean'), () => false);
+    }
     async function change() {
         const p = getPair();
         draw();
@@ -64,7 +69,7 @@ export function mountAblation(root, { api, state, result, getPair }) {
         }
         try {
             const body = { a: p.a, b: p.b, dims: p.picked, mode: mode() };
-            if (mode() === 'mean' && result) body.result = result.id;
+            if (mode() === 'mean' && await hasCorpusMean()) body.result = result.id;
             answer = await api.live('ablate', body, 'ablate');
             replace(problem);
         } catch (e) {

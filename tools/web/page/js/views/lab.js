@@ -137,7 +137,7 @@ export function mountLab(root, { api, info, state }) {
                 if (unresolved) adopt(result);
                 strip.setInfluence(result.variant.influence);
                 latency.textContent = t(result.cached ? 'lab.latencyCached' : 'lab.latency', { ms: fixed(result.ms, 1), trip: fixed(result.round_trip_ms, 0) });
-                field.judge(text, result.tokens.length - (info.model.bos ? 1 : 0), result.baseline?.mean_nll);
+                field.judge(text, result.tokens.slice(info.model.bos ? 1 : 0).map(x => x.piece), result.baseline?.mean_nll);
                 show();
             } catch (e) {
                 if (e instanceof Superseded) return;

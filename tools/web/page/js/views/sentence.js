@@ -4,6 +4,7 @@ import { t, currentLanguage } from '../i18n.js';
 
 const bytes = text => new TextEncoder().encode(text).length;
 const UNLIKELY_NATS = 6.2; /* mean loss above which a text looks unlike anything the model knows; guessing among 500 words alike */
+const FOREIGN = 0.15;
 
 /* onchange(text): after every edit that the limits allow. */
 export function sentenceField({ info, value, onchange }) {
@@ -37,16 +38,15 @@ export function sentenceField({ info, value, onchange }) {
             fit();
         },
         say,
-        /* What is to be said of a text once it ran. nTokens without BOS, meanLoss of the intact model. */
-        judge(text, nTokens, meanLoss) {
-            const small = info.small_model || {};
-            const letters = [...text].filter(c => /\p{L}/u.test(c));
-            const foreign = letters.filter(c => !/\p{Script=Latin}/u.test(c)).length;
+        /* What is to be said of a text once it ran. pieces without BOS; meanLoss of the intact model. A script that the tokenizer was not made for
+         * falls apart into bytes, pieces that are no whole characters. */
+        judge(text, pieces, meanLoss) {
+            const small = info.small_model || {}, n = pieces.length;
+            const letters = [...text].filter(c => /\p{L}/u.test(c)), foreign = letters.filter(c => !/\p{Script=Latin}/u.test(c)).length;
+            const isForeign = n > 0 && (pieces.filter(p => p.includes('\ufffd')).length > FOREIGN * n || ((small.languages || []).join() === 'en' && foreign > FOREIGN * letters.length));
+            const isLong = small.context_trained && n > small.context_trained;
             const own = small.text?.[currentLanguage()] || '';
-            const isForeign = (small.languages || []).join() === 'en' && letters.length > 0 && foreign / letters.length > 0.15;
-            const isLong = small.context_trained && nTokens > small.context_trained;
-            say(isForeign && `${t('note.language')} ${own}`, isLong && t('note.context', { n: nTokens, most: small.context_trained }),
-                !isForeign && small.is_small && meanLoss > UNLIKELY_NATS && nTokens > 5 && `${t('note.unlikely')} ${own}`);
+            say(isForeign && `${t('note.language')} ${own}`, isLong && t('note.context', { n, most: small.context_trained }), !isForeign && small.is_small && meanLoss > UNLIKELY_NATS && n > 5 && `${t('note.unlikely')} ${own}`);
         },
     };
 }

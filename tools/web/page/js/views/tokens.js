@@ -2,9 +2,9 @@
 import { h, s } from '../dom.js';
 import { fontSize, ink, soft, sans } from '../chart/theme.js';
 
-/* Control characters and spaces made visible; pieces that are only white space too. */
+/* Control characters and spaces made visible (a picture in XML could not hold them); pieces that are only white space too. */
 export function shown(piece) {
-    const text = piece.replace(/\n/g, '⏎').replace(/\t/g, '⇥');
+    const text = piece.replace(/\n/g, '⏎').replace(/\t/g, '⇥').replace(/[\u0000-\u001f\u007f]/g, c => String.fromCharCode(c === '\u007f' ? 0x2421 : 0x2400 + c.charCodeAt(0)));
     return text.trim() === '' ? text.replace(/ /g, '␣') || '∅' : text.trim();
 }
 

@@ -1,0 +1,514 @@
+"""test_page_browser.py: the page as a reader uses it, in a headless Chromium against `strata serve`: drag, keys, scrub, zoom, links, exports, languages,
+projector, a narrow screen, the static export. Called by tests/test_page_browser.sh; ends with the counts that tests/run.sh reads."""
+import csv
+import functools
+import http.server
+import json
+import math
+import os
+import re
+import struct
+import subprocess
+import sys
+import threading
+import time
+import traceback
+import urllib.request
+import xml.etree.ElementTree
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from test_page_cdp import Browser, Page, find_browser  # noqa: E402
+
+BUILD = os.environ.get("BUILD", "build")
+STRATA = f"{BUILD}/strata"
+MODEL = "tools/demo/model"
+TEXT = "tools/demo/wikitext-2-excerpt.txt"
+LAYERS, WIDTH = 12, 192
+VIEWS = ["#/lab", "#/inside?part=lens", "#/inside?part=stream", "#/inside?part=attention", "#/inside?part=router", "#/inside?part=arithmetic", "#/orders", "#/pairs?bpart=pair", "#/pairs?bpart=study", "#/tours", "#/tours?tour=embed&card=0"]
+# A sign that a view has drawn what it has to draw.
+DRAWN = {"#/lab": "document.querySelectorAll('.tok').length > 5", "#/inside?part=router": "document.querySelector('.notice')", "#/pairs?bpart=pair": "document.querySelector('[data-card=pair_spread] svg')",
+         "#/pairs?bpart=study": "document.querySelector('[data-card=pairs] td') && document.querySelector('[data-card=diff_map] canvas')", "#/tours": "document.querySelector('.tour')", "#/tours?tour=embed&card=0": "document.querySelector('.tourfigure .tok')",
+         "#/orders": "document.querySelector('[data-card=orders_row] .tok') && document.querySelector('[data-card=orders_tags] svg')", "#/inside?part=arithmetic": "document.querySelector('.terms td')"}
+
+passed = failed = 0
+
+
+def check(name, good, more=""):
+    global passed, failed
+    if good:
+        passed += 1
+    else:
+        failed += 1
+        print(f"failed: {name}{': ' + str(more)[:300] if more != '' else ''}", flush=True)
+    return good
+
+
+def write_safetensors(path, tensors):
+    header, data = {}, b""
+    for name, (shape, values) in tensors.items():
+        part = struct.pack(f"<{len(values)}f", *values)
+        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [len(data), len(data) + len(part)]}
+        data += part
+    head = json.dumps(header).encode()
+    head += b" " * (-len(head) % 8)
+    with open(path, "wb") as f:
+        f.write(struct.pack("<Q", len(head)) + head + data)
+
+
+def write_diff(folder):
+    """A result of strata diff in small: two categories, made-up numbers; the page only shows them."""
+    os.makedirs(folder)
+    points, tensors, categories, pairs = LAYERS + 1, {}, [], []
+    wave = lambda seed: [0.1 + abs(math.sin(0.37 * i + seed)) for i in range(points * WIDTH)]
+    for c, (name, kind, scope) in enumerate([("subject", "meaning", "category"), ("tense", "error", "words")]):
+        positions = []
+        for p in ("edited", "last"):
+            for k, stat in enumerate(("mean", "sd", "ratio", "control")):
+                tensors[f"{stat}.{name}.{p}"] = ([points, WIDTH], wave(c + k))
+            curve = [math.exp(-((i - 5) / 4) ** 2) + c for i in range(points)]
+            positions.append({"name": p, "n_pairs": 40, "n_claims": 1, "curves": [{"name": "norm", "pairs": curve, "control": [v + 0.1 for v in curve], "ratio": [v / (v + 0.1) for v in curve], "lo": [v / (v + 0.2) for v in curve], "hi": [1] * points, "n": 40}],
+                              "ranked": [{"layer": 3, "dim": d, "mean": 0.1, "control": 0.2, "ratio": 0.4 + 0.01 * d, "upper": 0.6 + 0.01 * d, "p": 0.001, "half_ratio": [0.5, 0.6], "claim": d == 0} for d in range(12)]})
+        categories.append({"name": name, "kind": kind, "scope": scope, "n_pairs": 40, "n_templates": 20, "n_word_pairs": 20, "positions": positions})
+        for i in range(25):
+            words = [("ship", "team"), ("was", "is")][c]
+            a = f"The {['captain', 'name'][i % 2]} of the ship was {['born', 'used', 'made', 'seen', 'found'][i % 5]} in London ."
+            pairs.append({"a": a, "b": a.replace(*words), "category": name, "template": f"t{i % 5}", "words": list(words), "ids_a": [1, 2, 3], "ids_b": [1, 4, 3], "edit_index": 1, "error_side": "b" if c else None, "onset_index": None})
+    # The same sentences occur under both categories' templates only once each.
+    seen = {}
+    pairs = [p for p in pairs if not seen.setdefault((p["a"], p["b"]), False) and not seen.update({(p["a"], p["b"]): True})]
+    tensors["sigma"] = ([points, WIDTH], wave(9))
+    write_safetensors(f"{folder}/diff.safetensors", tensors)
+    with open(f"{folder}/diff.json", "w") as f:
+        json.dump({"schema": "strata.diff/1", "model": MODEL, "pairs": "pairs.jsonl", "n_layers": LAYERS, "hidden": WIDTH, "n_pairs": len(pairs), "categories": categories, "contrast": []}, f)
+    with open(f"{folder}/pairs.jsonl", "w") as f:
+        f.write("".join(json.dumps(p) + "\n" for p in pairs))
+    return len(pairs)
+
+
+class Server:
+    def __init__(self, *arguments):
+        self.process = subprocess.Popen([STRATA, "serve", "--port", "0", *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env={**os.environ, "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"})
+        self.url = self.process.stdout.readline().strip()
+
+    def post(self, name, body):
+        request = urllib.request.Request(f"{self.url}api/{name}", json.dumps(body).encode(), {"Content-Type": "application/json"})
+        return json.load(urllib.request.urlopen(request, timeout=60))
+
+    def close(self):
+        self.process.terminate()
+        self.process.wait(20)
+
+
+def order_of(page):
+    return page.js("document.querySelector('.spec').textContent")
+
+
+def settled(page, order):
+    """The lab shows this order and its answer."""
+    return page.wait(f"document.querySelector('.spec').textContent === {json.dumps(order)} && decodeURIComponent(location.hash).includes('order={order}')")
+
+
+def test_lab(page, server):
+    page.go(server.url)
+    check("the lab opens", page.wait("document.querySelectorAll('.tok').length > 5"))
+    check("on a ready sentence with one layer removed", page.js("document.querySelectorAll('.plate').length === 12 && document.querySelectorAll('.plate.off').length === 1"))
+    text = page.js("document.querySelector('#sentence').value")
+    order = order_of(page)
+    answer = server.post("run", {"text": text, "order": order, "top": 10})
+    shown = page.js("[...document.querySelectorAll('.tokens .tok .val')].map(e => e.textContent)")
+    expected = ["·"] + [f"{v:+.2f}" for v in answer["delta_nll"][1:]]
+    same = [a.replace("−", "-").lstrip("+") for a in shown[:-1]] == [re.sub(r"^-0\.00$", "0.00", b).lstrip("+") for b in expected]
+    check("numbers under the tokens are the API's", same, f"{shown} {expected}")
+    check("perplexity is the API's", page.js("document.querySelector('.readouts strong').textContent") == f"{answer['variant']['ppl']:.3g}")
+    page.shot(f"{BUILD}/page_lab.png")
+
+    off = int(page.js("document.querySelector('.plate.off').dataset.index"))
+    page.click(".plate", off)
+    check("a click puts the layer back", settled(page, "0-11"), order_of(page))
+    check("the intact order changes nothing", page.wait("document.querySelectorAll('.readouts strong')[2].textContent === '0.000'"))
+    page.click(".plate", 3)
+    check("a click takes a layer out", settled(page, "0-2,4-11"), order_of(page))
+    page.js("history.back()")
+    check("the browser's Back undoes", settled(page, "0-11"), order_of(page))
+
+    page.requests.clear()
+    a, b = page.middle(".plate", 2), page.middle(".plate", 5)
+    held = page.drag((a[0], a[1]), (b[0] + b[2] * 0.3, b[1]), steps=14, held=lambda: order_of(page))
+    check("a drag moves a layer", settled(page, "0-1,3-5,2,6-11"), order_of(page))
+    check("and shows it before it is dropped", held == "0-1,3-5,2,6-11", held)
+    check("losses are asked for during the drag", sum(u.endswith("api/run") for u in page.requests) >= 2, page.requests)
+    check("the moved layer is marked", page.js("document.querySelector('.plate[data-layer=\"2\"]').classList.contains('moved')"))
+
+    page.js("document.querySelector('.plate[data-layer=\"2\"]').focus()")
+    page.key("ArrowLeft", shift=True)
+    check("Shift and an arrow move a layer", settled(page, "0-1,3-4,2,5-11"), order_of(page))
+    check("the focus goes with it", page.js("document.activeElement.dataset.layer") == "2")
+    check("focus is visible", page.js("getComputedStyle(document.activeElement).outlineStyle") == "solid")
+    page.key("a")
+    check("A leaves the attention alone", settled(page, "0-1,3-4,2.attn,5-11"), order_of(page))
+    page.key("w")
+    page.key("r")
+    check("R repeats", settled(page, "0-1,3-4,2x2,5-11"), order_of(page))
+    page.key("Delete")
+    check("Delete takes one out", settled(page, "0-1,3-4,2,5-11"), order_of(page))
+    page.key("m")
+    check("M leaves the MLP alone", settled(page, "0-1,3-4,2.mlp,5-11"), order_of(page))
+    page.key("ArrowRight")
+    check("an arrow walks", page.js("document.activeElement.dataset.layer") == "5")
+    page.key("p")
+    check("P sets a layer beside the next", settled(page, "0-1,3-4,2.mlp,5+6,7-11"), order_of(page))
+    page.key(" ")
+    check("space turns off", settled(page, "0-1,3-4,2.mlp,7-11"), order_of(page))
+    page.click("[data-preset=reverse]")
+    check("reverse", settled(page, "11-0"), order_of(page))
+    page.click("[data-preset=random]")
+    check("random is a permutation", page.wait("document.querySelectorAll('.plate:not(.off)').length === 12 && document.querySelector('.spec').textContent !== '11-0'"))
+    page.click("[data-preset=intact]")
+    check("reset", settled(page, "0-11"))
+
+    page.click(".tokens .tok", 4)
+    piece = answer["tokens"][4]["piece"].strip()
+    check("a token shows what the model would have said", page.wait(f"document.querySelector('.candidates mark').textContent === {json.dumps(piece)}"))
+    check("ten candidates of both models", page.js("[...document.querySelectorAll('.candidates ol')].every(o => o.children.length >= 10)"))
+    page.click("[data-value=word]")
+    check("words", page.wait("[...document.querySelectorAll('.tokens .tok .piece')].some(e => e.textContent === 'change.')") or page.js("document.querySelector('[data-value=word]').getAttribute('aria-pressed') === 'true'"))
+    page.click("[data-value=nll]")
+    check("what is chosen is in the address", page.wait("location.hash.includes('tok=4') && location.hash.includes('by=nll') && location.hash.includes('unit=word')"))
+
+    def say(text):
+        page.js(f"(() => {{ const e = document.querySelector('#sentence'); e.value = {json.dumps(text)}; e.dispatchEvent(new Event('input')); }})()")
+    say("日本語の文を入れるとどうなるでしょうか。")
+    check("a text in another language is remarked on", page.wait("/language/.test(document.querySelector('.notes').textContent)"))
+    say("word " * 300)
+    check("a text that is too long for the program is refused in words", page.wait("document.querySelector('.complaint, .notes .notice')"))
+    say("A captain & his 100 % ship #1 + more?")
+    check("any text goes through the address", page.wait("document.querySelector('.tok .piece').textContent === 'A' && !document.querySelector('.complaint')"), page.js("document.body.innerText.slice(0, 300)"))
+
+
+def test_links(page, server):
+    order = "0-3,5,4,6.attn,7x2,8+9,10-11"
+    page.go(f"{server.url}#/lab?model={MODEL}&text=The+ship+was+large+.&order={order}&tok=2&by=kl")
+    check("a link restores the order", page.wait(f"document.querySelector('.spec').textContent === {json.dumps(order)} && document.querySelectorAll('.tok').length > 4"), order_of(page))
+    check("and the text, the measure and the choice", page.js("document.querySelector('#sentence').value === 'The ship was large .' && document.querySelector('[data-value=kl]').getAttribute('aria-pressed') === 'true' && document.querySelectorAll('.tokens .tok')[2].getAttribute('aria-selected') === 'true'"))
+    link = page.js("location.href")
+    before = page.js("[...document.querySelectorAll('.tokens .val')].map(e => e.textContent).join()")
+    page.go(link)
+    page.wait("document.querySelectorAll('.tok').length > 4")
+    check("the same numbers from the same link", page.js("[...document.querySelectorAll('.tokens .val')].map(e => e.textContent).join()") == before)
+    page.go(f"{server.url}#/lab?order=0-99")
+    check("an order that cannot be is told", page.wait("document.querySelector('.complaint') && document.querySelector('.complaint').textContent.includes('0-99')"))
+    page.go(f"{server.url}#/lab?model=another/model&text=The+ship&order=0-11")
+    check("a link of another model says so", page.wait("document.querySelector('.notice') && document.querySelector('.notice').textContent.includes('another/model')"))
+    page.go(f"{server.url}#/lab?text=The+ship+was+large+.&order=0-3,shuffle(4-11,seed=1)")
+    check("shuffle becomes plates", page.wait("document.querySelectorAll('.plate:not(.off)').length === 12 && !/shuffle/.test(document.querySelector('.spec').textContent)"), order_of(page))
+
+
+def test_inside(page, server):
+    page.go(f"{server.url}#/inside?text=The+captain+of+the+ship+was+born+in+London+.&order=0-11&part=lens&tok=3")
+    check("the lens draws", page.wait("document.querySelector('[data-card=lens] svg')"))
+    page.js("document.querySelector('#point').focus()")
+    at = page.js("Number(document.querySelector('#point').value)")
+    page.key("ArrowLeft")
+    check("scrubbing goes back a layer", page.wait(f"Number(document.querySelector('#point').value) === {at - 1} && location.hash.includes('point={at - 1}')"))
+    x, y, w, _ = page.middle("#point")
+    page.drag((x + w / 2 - 10, y), (x - w / 2 + 10, y), steps=12)
+    check("and by dragging to the embedding", page.wait("document.querySelector('#point').value === '0' && /embedding/.test(document.querySelector('.where').textContent)"), page.js("document.querySelector('.where').textContent"))
+    lens = server.post("lens", {"text": "The captain of the ship was born in London .", "order": "0-11", "position": 3, "top": 1})
+    check("the candidate is the API's", page.js("document.querySelector('.says mark').textContent") == lens["pieces"][str(lens["ids"][0][0][0])].strip())
+    check("it says that the final norm is applied", page.js("/final norm/.test(document.querySelector('.scrub').textContent)"))
+    page.shot(f"{BUILD}/page_lens.png", whole=True)
+
+    page.go(f"{server.url}#/inside?part=attention&step=2&text=The+captain+of+the+ship+was+born+in+London+.&order=0-11")
+    check("every head is there", page.wait("document.querySelectorAll('.headbox').length === 6"))
+    page.click(".headbox", 3)
+    check("a head is chosen", page.wait("location.hash.includes('head=3')"))
+    page.js("document.querySelector('canvas.field').focus()")
+    page.key("ArrowUp")
+    page.key("ArrowLeft")
+    row = page.js("new URLSearchParams(location.hash.split('?')[1]).get('tok')")
+    check("arrow keys walk in the map", page.wait("document.querySelector('.readout').textContent.length > 5") and row is not None)
+    pattern = server.post("attention", {"text": "The captain of the ship was born in London .", "order": "0-11", "step": 2, "head": 3})
+    import base64
+    values = struct.unpack(f"<{len(pattern['tokens']) ** 2}f", base64.b64decode(pattern["pattern"]["base64"]))
+    n = len(pattern["tokens"])
+    q, k = int(row), int(page.js("new URLSearchParams(location.hash.split('?')[1]).get('key')"))
+    told = page.js("document.querySelector('.readout').textContent").split(":")[-1].strip().replace("−", "-")
+    check("the weight read is the API's", abs(float(told) - values[q * n + k]) <= 1e-3 * abs(values[q * n + k]) + 1e-9, told)
+
+    page.go(f"{server.url}#/inside?part=arithmetic&op=q&step=3&coord=5&at=4&text=The+captain+of+the+ship+was+born+in+London+.&order=0-11")
+    check("the arithmetic draws", page.wait("document.querySelectorAll('.terms tbody tr').length > 5"))
+    page.js("[...document.querySelectorAll('.arith button')].find(b => /^all/.test(b.textContent)).click()")
+    page.wait(f"document.querySelectorAll('.terms tbody tr').length === {WIDTH}")
+    table = page.js("[...document.querySelectorAll('.terms tbody tr')].map(tr => [...tr.querySelectorAll('td.n')].map(td => td.textContent))")
+    numbers = [[float(c.replace("−", "-").replace(",", "")) for c in row] for row in table]
+    value = float(page.js("document.querySelector('.equals strong').textContent").replace("−", "-"))
+    # Five figures are shown of x and w: each product is off by 1e-4 of itself at most.
+    total, slack = sum(r[0] * r[1] for r in numbers), sum(abs(r[0] * r[1]) for r in numbers) * 1e-4 + 1e-6
+    check("the products shown add up to the value shown", len(numbers) == WIDTH and abs(total - value) <= slack, f"{total} {value}")
+    page.click(".terms button.number", 0)
+    check("a number leads to the operation that made it", page.wait("location.hash.includes('op=attn_norm') && document.querySelector('.scalars')"), page.js("location.hash"))
+    page.js("history.back()")
+    check("and Back returns", page.wait("location.hash.includes('op=q&') && document.querySelectorAll('.terms tbody tr').length > 5"), page.js("location.hash"))
+    for op in page.js("[...document.querySelectorAll('.chain button')].map(b => b.dataset.op)"):
+        page.click(f".chain [data-op={op}]")
+        check(f"arithmetic of {op}", page.wait(f"location.hash.includes('op={op}') && document.querySelector('.arith h3') && document.querySelector('[data-op={op}]').getAttribute('aria-pressed') === 'true' && document.querySelector('.agrees')"), page.js("document.querySelector('#view').innerText.slice(0, 200)"))
+
+
+def test_orders(page, server):
+    page.go(f"{server.url}#/orders")
+    check("study A draws", page.wait(DRAWN["#/orders"]))
+    page.click(".pick input", 0)
+    page.wait("document.querySelectorAll('.pick input:checked').length > 1 || true")
+    check("two results are laid over each other", page.wait("document.querySelectorAll('.pick input:checked').length === 2 && document.querySelectorAll('[data-card=orders_curves] svg path').length >= 2"))
+    check("their bands are drawn", page.js("document.querySelectorAll('[data-card=orders_curves] path[fill-opacity]').length >= 1"))
+    svg = page.middle("[data-card=orders_tags] svg")
+    page.mouse("mousePressed", svg[0], svg[1], buttons=1)
+    page.mouse("mouseReleased", svg[0], svg[1])
+    check("a cell of the tags chooses its order", page.wait("location.hash.includes('under=')"))
+    before = page.js("[...document.querySelectorAll('[data-card=orders_row] .val')].map(e => e.textContent).join()")
+    page.js("document.querySelector('#under').focus()")
+    page.key("Home")
+    page.key("ArrowRight")
+    check("scrubbing over the orders recolours the row", page.wait(f"[...document.querySelectorAll('[data-card=orders_row] .val')].map(e => e.textContent).join() !== {json.dumps(before)}"))
+    result = page.js("fetch('api/results.json').then(r => r.json()).then(r => r.results.find(x => x.has_pos).id)")
+    shown = page.js("[document.querySelector('#under').value, document.querySelector('.windows').value, document.querySelector('.where').textContent]")
+    tokens = json.load(urllib.request.urlopen(f"{server.url}api/results/{result}/tokens/{shown[1]}.json"))
+    o = tokens["orders"].index(shown[2])
+    deltas = [a - b for a, b in zip(tokens["nll"][o], tokens["nll"][0])]
+    told = [float(v.replace("−", "-")) for v in page.js("[...document.querySelectorAll('[data-card=orders_row] .val')].map(e => e.textContent)") if v != "·"]
+    check("the row's numbers are the ledger's", len(told) == len(deltas) and all(abs(a - b) <= 0.0051 for a, b in zip(told, deltas)), f"{told[:5]} {deltas[:5]}")
+    page.js("(() => { const e = document.querySelector('.rowhead input'); e.value = 'theatre'; e.dispatchEvent(new Event('input')); })()")
+    check("rows can be searched", page.js("[...document.querySelectorAll('.windows option')].length") < 40)
+    page.js("(() => { const e = document.querySelector('[data-card=orders_curves] select'); e.value = 'kl'; e.dispatchEvent(new Event('change')); })()")
+    check("another measure", page.wait("location.hash.includes('metric=kl')"))
+    page.shot(f"{BUILD}/page_orders.png", whole=True)
+
+
+def test_pairs(page, server, n_pairs):
+    page.go(f"{server.url}#/pairs?pa=The+captain+of+the+ship+was+born+.&pb=The+captain+of+the+ship+was+not+born+.")
+    check("what is no pair is told why", page.wait("document.querySelector('.verdict .complaint')"))
+    page.js("(() => { const e = document.querySelector('#pair-b'); e.value = 'The captain of the team was born .'; e.dispatchEvent(new Event('input')); })()")
+    check("a pair by hand is checked and analysed", page.wait("document.querySelector('.verdict .good') && document.querySelector('[data-card=pair_map] canvas')"))
+    check("the changed token is marked in both", page.js("document.querySelectorAll('.ptok.differs').length") == 2)
+    check("before the edit the difference is 0", page.js("[...document.querySelectorAll('[data-card=pair_spread] rect title')].filter(e => /captain/.test(e.textContent)).every(e => /: 0$/.test(e.textContent))"))
+    for _ in range(3):
+        page.click("[data-card=pair_map] .fieldbar button", 0)
+    check("the map zooms and the address knows", page.wait("location.hash.includes('zoom=')"))
+    zoom = page.js("new URLSearchParams(location.hash.split('?')[1]).get('zoom')")
+    x, y, w, h = page.middle("canvas.field")
+    page.drag((x, y), (x - 120, y - 20))
+    check("and pans", page.wait(f"new URLSearchParams(location.hash.split('?')[1]).get('zoom') !== {json.dumps(zoom)}"))
+    page.mouse("mousePressed", x, y, buttons=1)
+    page.mouse("mouseReleased", x, y)
+    check("a cell can be read", page.wait("/: /.test(document.querySelector('[data-card=pair_map] .readout').textContent) && location.hash.includes('dim=')"))
+    zoomed = page.js("location.href")
+    page.go(zoomed)
+    page.wait("document.querySelector('[data-card=pair_map] canvas')")
+    check("a link restores the zoom", page.js("location.href") == zoomed)
+    page.shot(f"{BUILD}/page_pair.png")
+    page.click("[data-ablate=largest]")
+    check("dimensions are ablated live", page.wait("document.querySelector('.ablated').textContent.includes('→') && document.querySelectorAll('.chips button').length === 10"), page.js("document.querySelector('.ablated').textContent"))
+    pair = page.js("[document.querySelector('#pair-a').value, document.querySelector('#pair-b').value, new URLSearchParams(location.hash.split('?')[1]).get('dims')]")
+    got = server.post("ablate", {"a": pair[0], "b": pair[1], "mode": "zero", "dims": [[int(v) for v in d.split(".")] for d in pair[2].split(";")]})
+    area = f"{got['pair']['area_ablated']:.3g}"
+    check("with the API's numbers", area in page.js("document.querySelector('.ablated').textContent"), area)
+    for mode in ("mean", "swap"):
+        page.click(f"[data-value={mode}]")
+        check(f"ablation by {mode}", page.wait(f"location.hash.includes('mode={mode}') && !document.querySelector('[data-card=ablation] .complaint') && document.querySelector('.ablated').textContent.includes('→')"))
+
+    page.click(".tabs [data-value=study]")
+    check("the results draw", page.wait(DRAWN["#/pairs?bpart=study"]))
+    check("all pairs are listed", page.js(f"document.querySelector('[data-card=pairs]').textContent.includes('{n_pairs} of {n_pairs}')"))
+    page.js("(() => { const e = [...document.querySelectorAll('[data-card=pairs] select')][0]; e.value = 'tense'; e.dispatchEvent(new Event('change')); })()")
+    check("filters", page.wait("[...document.querySelectorAll('[data-card=pairs] tbody tr')].every(r => r.children[1].textContent === 'tense')"))
+    page.js("(() => { const e = document.querySelector('#view .toolbar select[aria-label=Category]'); e.value = 'tense'; e.dispatchEvent(new Event('change')); })()")
+    check("another category, with what may be said of it", page.wait("/about these words only/.test(document.querySelector('#view').textContent)"))
+    page.shot(f"{BUILD}/page_study.png", whole=True)
+    page.click("[data-card=pairs] [data-pair]", 1)
+    check("a pair of the table opens live", page.wait("location.hash.includes('bpart=pair') && document.querySelector('.verdict .good')"), page.js("document.querySelector('#view').innerText.slice(0, 200)"))
+
+
+def test_tours(page, server):
+    page.go(f"{server.url}#/tours")
+    check("five tours", page.wait("document.querySelectorAll('.tour').length === 5"))
+    for name in page.js("[...document.querySelectorAll('.tour')].map(e => e.dataset.tour)"):
+        page.go(f"{server.url}#/tours?tour={name}&card=0")
+        n = 0
+        while True:
+            if not check(f"tour {name}, card {n} opens", page.wait(f"location.hash.includes('card={n}') && document.querySelector('.tourcard h2')")):
+                break
+            if page.js("Boolean(document.querySelector('.option'))"):
+                check(f"tour {name}, card {n}: no way on before a prediction", page.js("document.querySelector('[data-tool=next]').disabled && !document.querySelector('.verdictline')"))
+                page.click(".option", 1)
+                check(f"tour {name}, card {n}: reveals", page.wait("document.querySelector('.verdictline') && document.querySelector('.option.right')", 40), page.js("document.querySelector('.tourcard').innerText.slice(-200)"))
+                check(f"tour {name}, card {n}: live numbers are filled in", not page.js("/[{}]|NaN|undefined/.test(document.querySelector('.tourcard').innerText)"), page.js("document.querySelector('.reveal').innerText"))
+            page.wait("!document.querySelector('[data-tool=next]').disabled", 40)
+            check(f"tour {name}, card {n}: no complaint", not page.js("Boolean(document.querySelector('.complaint'))"), page.js("document.querySelector('.tourcard').innerText.slice(-200)"))
+            n += 1
+            last = page.js("document.querySelector('[data-tool=next]').textContent") == "Finish"
+            page.click("[data-tool=next]")
+            if last:
+                check(f"tour {name} ends", page.wait("document.querySelectorAll('.tour').length === 5"))
+                break
+
+
+def wait_file(folder, name, seconds=10):
+    path, until = os.path.join(folder, name), time.time() + seconds
+    while time.time() < until:
+        if os.path.exists(path) and os.path.getsize(path):
+            return path
+        time.sleep(0.05)
+    return None
+
+
+def test_exports(page, server, browser):
+    page.go(f"{server.url}#/lab?text=The+captain,+%22quoted%22+.&order=0-4,6-11")
+    page.wait("document.querySelectorAll('.tok').length > 3")
+    n = page.js("document.querySelectorAll('.tokens .tok').length") - 1
+    cards = {"lab": "csv json svg png", "lab_tokens": "svg png"}
+    for card, kinds in cards.items():
+        for kind in kinds.split():
+            page.click(f"[data-card={card}] [data-export={kind}]")
+            path = wait_file(browser.downloads, f"strata_{card}.{kind}")
+            if not check(f"{card} as {kind}", path):
+                continue
+            with open(path, "rb") as f:
+                data = f.read()
+            if kind == "csv":
+                rows = list(csv.DictReader(data.decode().splitlines()))
+                got = server.post("run", {"text": 'The captain, "quoted" .', "order": "0-4,6-11"})
+                check("a row for each token with the API's losses", len(rows) == n == len(got["tokens"]) and all(r["nll"] == "" if v is None else abs(float(r["nll"]) - v) < 1e-9 for r, v in zip(rows, got["variant"]["nll"])))
+                check("pieces come back as they were", [r["piece"] for r in rows] == [x["piece"] for x in got["tokens"]])
+            elif kind == "json":
+                check("JSON with the address", json.loads(data)["address"] == page.js("location.href") and len(json.loads(data)["rows"]) == n)
+            elif kind == "svg":
+                root = xml.etree.ElementTree.fromstring(data)
+                check("SVG is whole", root.tag.endswith("svg") and len(root) > 5)
+            else:
+                width, height = struct.unpack(">II", data[16:24])
+                check("PNG is one, twice the size", data[:8] == b"\x89PNG\r\n\x1a\n" and width >= 1200 and height > 200, (width, height))
+    for view in ("#/inside?part=lens", "#/inside?part=stream", "#/inside?part=attention", "#/orders", "#/pairs?bpart=pair", "#/pairs?bpart=study"):
+        page.go(server.url + view)
+        page.wait(DRAWN.get(view, "document.querySelector('.card svg, .card canvas')"))
+        time.sleep(0.2)
+        for i, card in enumerate(page.js("[...document.querySelectorAll('.card')].filter(c => c.querySelector('.exports') && !c.querySelector('.exports').hidden && c.offsetParent).map(c => c.dataset.card)")):
+            there = page.js(f"[...document.querySelectorAll('[data-card={card}] [data-export]')].map(b => b.dataset.export)")
+            check(f"{card} can be exported", {"csv", "json"} <= set(there), there)
+            for kind in there if i == 0 else [k for k in there if k in ("csv", "svg")]:
+                page.click(f"[data-card={card}] [data-export={kind}]")
+                check(f"{card} as {kind}", wait_file(browser.downloads, f"strata_{card}.{kind}"), sorted(os.listdir(browser.downloads))[-8:])
+
+
+def test_looks(page, server):
+    """Everything readable: both languages, projector, a narrow screen, contrast, no key of a text left over."""
+    keys = r"/\b(nav|shell|lab|strip|cand|inside|lens|stream|attn|router|arith|op|orders|metric|tags|tagmetric|row|pairs?|place|curve|ablate|study|scope|stat|table|tours?|measure|note|field|export|unit)\.[a-z]\w+/"
+    text_nodes = """(() => { const out = []; const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+        for (let n = walk.nextNode(); n; n = walk.nextNode()) { const e = n.parentElement; if (!n.data.trim() || ['TITLE', 'title', 'OPTION', 'SCRIPT', 'NOSCRIPT'].includes(e.tagName) || e.closest('.unseen, [hidden], noscript, title')) continue;
+        const r = document.createRange(); r.selectNode(n); const b = r.getBoundingClientRect(); if (b.width && b.height) out.push([e, n.data.trim()]); } return out; })()"""
+    contrast = """(() => { const lum = c => { const [r, g, b] = c.map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+        const rgb = s => s.match(/[\\d.]+/g).map(Number); const bad = [];
+        for (const [e, text] of NODES) { if (e.closest('svg, :disabled, .plate.off')) continue; let back = null; for (let p = e; p && !back; p = p.parentElement) { const c = rgb(getComputedStyle(p).backgroundColor); if (c.length === 3 || c[3] === 1) back = c; }
+        const a = lum(rgb(getComputedStyle(e).color)), b = lum(back || [255, 255, 255]); const k = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05); if (k < 4.5) bad.push(text.slice(0, 30) + ' ' + k.toFixed(2)); } return bad; })()""".replace("NODES", text_nodes)
+    small = """NODES.filter(([e]) => parseFloat(getComputedStyle(e).fontSize) * (e.closest('svg') ? e.ownerSVGElement ? e.ownerSVGElement.getBoundingClientRect().width / e.ownerSVGElement.viewBox.baseVal.width : 1 : 1) < 17.99).map(([e, t]) => t.slice(0, 30))""".replace("NODES", text_nodes)
+    for view in VIEWS:
+        name = re.sub(r"\W+", "_", view).strip("_")
+        for language in ("en", "ja"):
+            page.size(1280, 720)
+            page.go(f"{server.url}?lang={language}{view}")
+            drawn = page.wait(DRAWN.get(view, "document.querySelector('.card svg, .card canvas')"))
+            check(f"{view} draws in {language}", drawn, page.js("document.body.innerText.slice(0, 200)"))
+            left = page.js(f"(document.body.innerText.match({keys}) || [])[0]")
+            check(f"{view} in {language}: every text is there", not left, left)
+            check(f"{view} in {language}: the page says its language", page.js("document.documentElement.lang") == language)
+            if language == "en":
+                bad = page.js(contrast)
+                check(f"{view}: contrast of 4.5 at least", not bad, bad)
+        page.shot(f"{BUILD}/page_ja_{name}.png")
+        page.go(f"{server.url}?projector=1&lang=en{view}")
+        page.wait(DRAWN.get(view, "document.querySelector('.card svg, .card canvas')"))
+        time.sleep(0.15)
+        bad = page.js(small)
+        check(f"{view} on a projector: 18 px at least", not bad, bad)
+        page.shot(f"{BUILD}/page_projector_{name}.png")
+        page.size(360, 740)
+        page.go(f"{server.url}?lang=en{view}")
+        page.wait(DRAWN.get(view, "document.querySelector('.card svg, .card canvas')"))
+        time.sleep(0.15)
+        wide = page.js("document.documentElement.scrollWidth")
+        check(f"{view} fits 360 px", wide <= 360, wide)
+        page.shot(f"{BUILD}/page_narrow_{name}.png")
+    page.size(1280, 720)
+    page.go(f"{server.url}?lang=en#/lab")
+    page.wait(DRAWN["#/lab"])
+    page.click("[data-tool=language]")
+    check("the language switches on the page", page.wait("document.documentElement.lang === 'ja' && /層/.test(document.querySelector('nav').textContent) && document.querySelectorAll('.tok').length > 5"))
+    page.click("[data-tool=language]")
+    page.wait("document.documentElement.lang === 'en'")
+    page.click("[data-tool=projector]")
+    check("so does the large type", page.wait("document.documentElement.classList.contains('projector') && location.search.includes('projector=1')"))
+    page.go(f"{server.url}?lang=en#/lab")
+    page.wait(DRAWN["#/lab"])
+    page.js("document.activeElement.blur()")
+    stops = []
+    for _ in range(14):
+        page.key("Tab")
+        stops.append(page.js("document.activeElement.className.split(' ')[0] || document.activeElement.dataset.view || document.activeElement.id || document.activeElement.tagName"))
+    check("Tab goes from the skip link over the views to the text and the layers", stops[0] == "skip" and "sentence" in stops and "plate" in stops and stops.index("sentence") < stops.index("plate"), stops)
+
+
+def test_static(page, output, folder):
+    done = subprocess.run([STRATA, "serve", "--export", folder, "--output_dir", output], capture_output=True, text=True)
+    if not check("strata serve --export", done.returncode == 0, done.stderr):
+        return
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+    site = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=folder))
+    threading.Thread(target=site.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{site.server_port}/?lang=en"
+    page.go(url)
+    check("a static site opens on the explorers", page.wait(DRAWN["#/orders"]), page.js("document.body.innerText.slice(0, 200)"))
+    page.go(f"{url}#/pairs")
+    check("study B works there", page.wait(DRAWN["#/pairs?bpart=study"]), page.js("document.body.innerText.slice(0, 200)"))
+    page.go(f"{url}#/lab")
+    check("live views say what they need", page.wait("/strata serve --model_name/.test(document.querySelector('.notice').textContent)"))
+    site.shutdown()
+
+
+def main():
+    tmp = sys.argv[1]
+    output = f"{tmp}/results"
+    for experiment in ("removal", "exchange"):
+        subprocess.run([STRATA, "sweep", "--model_name", MODEL, "--dataset_path", TEXT, "--max_samples", "90", "--context", "40", "--experiment", experiment, "--output_dir", output, "--quiet"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([STRATA, "pos", "--model_name", f"{output}/removal/model_wikitext-2-excerpt_n90", "--quiet"], check=True, stdout=subprocess.DEVNULL)
+    n_pairs = write_diff(f"{output}/diff/small")
+    server = Server("--model_name", MODEL, "--output_dir", output)
+    browser = Browser(find_browser())
+    try:
+        page = Page(browser)
+        for name, test in (("lab", lambda: test_lab(page, server)), ("links", lambda: test_links(page, server)), ("inside", lambda: test_inside(page, server)), ("orders", lambda: test_orders(page, server)),
+                           ("pairs", lambda: test_pairs(page, server, n_pairs)), ("tours", lambda: test_tours(page, server)), ("exports", lambda: test_exports(page, server, browser)), ("looks", lambda: test_looks(page, server)), ("static", lambda: test_static(page, output, f"{tmp}/site"))):
+            if len(sys.argv) > 2 and name not in sys.argv[2:]:
+                continue
+            began = time.time()
+            page.size(1280, 720)
+            try:
+                test()
+            except Exception:  # a test that breaks is one failure; the others still run
+                check(f"{name} runs", False, ''.join(traceback.format_exc(limit=-2).splitlines(True)[-6:]))
+            # A request given up for a newer one is answered 409, and the console lists what was refused on purpose: neither is an error.
+            wrong = [c for c in page.complaints if not re.search(r"status of (409|400|413)", c)]
+            check(f"{name}: nothing wrong in the console", not wrong, wrong)
+            page.complaints.clear()
+            if os.environ.get("VERBOSE"):
+                print(f"{name}: {time.time() - began:.1f} s", flush=True)
+    finally:
+        browser.close()
+        server.close()
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
