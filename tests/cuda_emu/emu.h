@@ -12,7 +12,8 @@ extern "C" {
 
 void emu_seed(uint64_t seed); /* order of blocks, threads, atomics and streams; 1 at the start, or STRATA_EMU_SEED */
 
-/* Violations seen since the start or the last emu_clear(); each is printed once per kind and place in the source. */
+/* Violations seen since the start or the last emu_clear(); each is printed once per kind and place in the source. With STRATA_EMU_STOP
+ * in the environment the first that is printed ends the program with status 97. */
 size_t emu_reports(void);
 void emu_clear(void);
 const char *emu_report_log(void); /* the lines printed since then */

@@ -8,6 +8,7 @@
 
 #include <execinfo.h>
 #include <dlfcn.h>
+#include <map>
 #include <set>
 #include <signal.h>
 #include <stdarg.h>
@@ -57,7 +58,7 @@ size_t random_below(size_t n)
 /* ---- reports ---- */
 
 /* "file:line" of an address within this program, the innermost frame of kernels/ when functions were inlined. */
-static std::string source_of(const void *where)
+static std::string look_up(const void *where)
 {
     Dl_info info;
     if (!where || !dladdr(where, &info) || !info.dli_fname)
@@ -86,6 +87,13 @@ static std::string source_of(const void *where)
     return found;
 }
 
+static std::string source_of(const void *where)
+{
+    static std::map<const void *, std::string> known; /* addr2line takes a while */
+    auto it = known.find(where);
+    return it != known.end() ? it->second : known[where] = look_up(where);
+}
+
 static void report_v(const void *where, Place place, const char *format, va_list args)
 {
     n_reports++;
@@ -107,6 +115,8 @@ static void report_v(const void *where, Place place, const char *format, va_list
     if (!quiet) {
         fputs(line.c_str(), stdout);
         fflush(stdout);
+        if (getenv("STRATA_EMU_STOP"))
+            _exit(97);
     }
 }
 
