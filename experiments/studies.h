@@ -200,6 +200,7 @@ int strata_audit(const StrataAuditOptions *options, StrataError *e);
 typedef struct StrataServeOptions {
     StrataCommon common;    /* model_name NULL: results can be explored, nothing is run. Serves until *stop is set */
     const char *output_dir; /* "results": the explorers show what lies below it, and nothing else is opened */
+    const char *pairs;      /* pairs.jsonl shown with diff results that have none in their folder; NULL: none */
     const char *host;       /* "127.0.0.1" */
     const char *token;      /* asked of every request; made where host is not loopback */
     const char *export_dir; /* write the explorers there as a static site instead of serving */

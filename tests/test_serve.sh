@@ -11,6 +11,7 @@ refuses 2 '--class' serve --class 501
 refuses 2 '--token' serve --token 'a b'
 refuses 2 'at least 16' serve --token short --host 0.0.0.0 --port 0
 refuses 2 '--host' serve --host no.such.host.invalid --port 0
+refuses 2 'no such file' serve --pairs no-such-file
 refuses 2 'no-such-model' serve --model_name no-such-model --port 0
 
 if ! command -v "$PYTHON" >/dev/null 2>&1; then

@@ -235,6 +235,7 @@ static const Topic topics[] = {
      "\n"
      "  --port 8080           0: any free one; the URL is printed\n"
      "  --output_dir results  what the explorers show; no other folder is opened\n"
+     "  --pairs FILE          pairs.jsonl, for diff results that have no copy in their folder\n"
      "  --host 127.0.0.1      another address asks for a token, which is printed with the URL\n"
      "  --token T             this token instead of a random one\n"
      "  --class N             N people at once: texts up to 128 tokens, more may wait\n"

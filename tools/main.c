@@ -307,6 +307,7 @@ static int command_serve(int argc, char **argv, StrataError *e)
         {"--class", OPTION_INT, &o.class_size},
         {"--read_only", OPTION_FLAG, &o.read_only},
         {"--export", OPTION_STRING, &o.export_dir},
+        {"--pairs", OPTION_STRING, &o.pairs},
     };
     int status = PARSE(own, &o.common);
     o.port_given = o.port >= 0;

@@ -28,6 +28,7 @@ typedef struct Result {
 
 struct WebResults {
     char *dir;
+    char *pairs; /* of the user's choice, or NULL */
     Result *list;
     size_t n;
     StrBuf listing; /* results.json */
@@ -180,7 +181,7 @@ static void describe_diff(const WebResults *r, const char *id, const cJSON *json
         any = true;
     }
     strbuf_putc(out, ']');
-    field_bool(out, "has_pairs", has_file(r, id, "pairs.jsonl"));
+    field_bool(out, "has_pairs", r->pairs || has_file(r, id, "pairs.jsonl"));
     field_bool(out, "has_maps", has_file(r, id, "diff.safetensors"));
 }
 
@@ -238,14 +239,18 @@ int web_results_scan(WebResults *r, Error *e)
     return r->listing.failed ? error_set(e, STATUS_FAILED, "%s: out of memory for the list of results", r->dir) : STATUS_OK;
 }
 
-int web_results_open(const char *output_dir, WebResults **out, Error *e)
+int web_results_open(const char *output_dir, const char *pairs, WebResults **out, Error *e)
 {
     WebResults *r = calloc(1, sizeof *r);
-    if (!r || !(r->dir = strdup(output_dir))) {
-        free(r);
+    if (!r || !(r->dir = strdup(output_dir)) || (pairs && !(r->pairs = strdup(pairs)))) {
+        web_results_close(r);
         return error_set(e, STATUS_FAILED, "serve: out of memory");
     }
-    int status = web_results_scan(r, e);
+    int status = STATUS_OK;
+    if (pairs && !file_exists(pairs))
+        status = error_set(e, STATUS_USAGE, "--pairs %s: there is no such file", pairs);
+    if (!status)
+        status = web_results_scan(r, e);
     if (status)
         web_results_close(r);
     else
@@ -262,6 +267,7 @@ void web_results_close(WebResults *r)
         free(r->list[i].id);
     free(r->list);
     free(r->dir);
+    free(r->pairs);
     strbuf_free(&r->listing);
     strbuf_free(&r->each_path);
     free(r);
@@ -589,6 +595,8 @@ static int get_pairs(WebResults *r, const Result *result, const WebParam *params
     if (read_filter(params, n_params, &f, e))
         return 400;
     char *path = inside(r->dir, result->id, "pairs.jsonl");
+    if (!path && r->pairs && result->is_diff)
+        path = strdup(r->pairs);
     if (!path) {
         error_set(e, STATUS_USAGE, "this result has no pairs.jsonl");
         return 404;
@@ -677,7 +685,8 @@ static const char *each_name(WebResults *r, const Result *result, size_t k, char
                                          "ledger.safetensors", "pairs.jsonl", "diff.safetensors"};
     enum { N_FIXED = sizeof fixed / sizeof *fixed };
     if (k < N_FIXED) {
-        snprintf(out, room, "%s", has_file(r, result->id, needed[k]) ? fixed[k] : "");
+        bool own_pairs = result->is_diff && r->pairs && strcmp(fixed[k], "pairs.json") == 0;
+        snprintf(out, room, "%s", own_pairs || has_file(r, result->id, needed[k]) ? fixed[k] : "");
         return out;
     }
     k -= N_FIXED;

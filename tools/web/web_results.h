@@ -12,8 +12,8 @@
 
 typedef struct WebResults WebResults;
 
-/* output_dir need not be there yet. */
-int web_results_open(const char *output_dir, WebResults **out, Error *e);
+/* output_dir need not be there yet. pairs: the file for diff results without a pairs.jsonl of their own, or NULL. */
+int web_results_open(const char *output_dir, const char *pairs, WebResults **out, Error *e);
 void web_results_close(WebResults *r); /* accepts NULL */
 
 /* name=value of a query, decoded. */

@@ -93,7 +93,7 @@ static int serve(const StrataServeOptions *o, Serve *s, Error *e)
     s->live.output_dir = output_dir;
     int status = check_options(o, host, e);
     if (!status)
-        status = web_results_open(output_dir, &s->results, e);
+        status = web_results_open(output_dir, o->pairs, &s->results, e);
     if (!status && o->export_dir)
         return web_export(o, s->results, e);
     if (!status)
@@ -121,6 +121,7 @@ static int serve(const StrataServeOptions *o, Serve *s, Error *e)
     if (status)
         return status;
     print_address(o, s, host, token);
+    web_server_warm(s->server, s->model_json.data, s->model_json.len);
     wait_for_end(o, s);
     return STATUS_OK;
 }

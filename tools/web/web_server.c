@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "engine/base/json.h"
 #include "engine/base/progress.h"
 #include "engine/base/sha256.h"
 #include "tools/web/web_gate.h"
@@ -173,13 +174,18 @@ static void set_phase(WebServer *s, struct MHD_Connection *c, Phase phase, void 
 
 static void begin_wait(void *exchange)
 {
-    MHD_suspend_connection(((Exchange *)exchange)->connection);
+    if (exchange) /* NULL: nobody waits, see web_server_warm */
+        MHD_suspend_connection(((Exchange *)exchange)->connection);
 }
 
 static void deliver(void *user, void *exchange, int status, const char *type, char *body, size_t len)
 {
     (void)user;
     Exchange *x = exchange;
+    if (!x) {
+        free(body);
+        return;
+    }
     x->status = status;
     x->type = type;
     x->answer = body;
@@ -630,6 +636,34 @@ int web_server_open(const WebServerOptions *options, WebServer **out, Error *e)
     }
     *out = s;
     return STATUS_OK;
+}
+
+void web_server_warm(WebServer *s, const char *model_json, size_t len)
+{
+    Arena arena = {0};
+    Error ignored;
+    const JsonValue *root = NULL;
+    if (!s->live || json_parse(model_json, len, "model", &arena, &root, &ignored)) {
+        arena_free(&arena);
+        return;
+    }
+    const JsonValue *defaults = json_get(root, "defaults");
+    const char *text = json_text(json_get(defaults, "text")), *order = json_text(json_get(defaults, "order"));
+    StrBuf body = {0};
+    WebAsk *ask = calloc(1, sizeof *ask);
+    strbuf_puts(&body, "{\"text\": ");
+    strbuf_json_string(&body, text ? text : "", text ? strlen(text) : 0);
+    strbuf_json_field_text(&body, "order", order ? order : "");
+    strbuf_putc(&body, '}');
+    char same[80];
+    if (ask && !body.failed && !web_ask_read(WEB_RUN, body.data, body.len, &s->options.live->limits, ask, &ignored)) {
+        snprintf(same, sizeof same, "%s", ask->same);
+        web_queue_submit(s->live, ask, same, "@warm", "", NULL, begin_wait);
+    } else {
+        free(ask);
+    }
+    strbuf_free(&body);
+    arena_free(&arena);
 }
 
 int web_server_port(const WebServer *s)

@@ -20,6 +20,8 @@ typedef struct WebServerOptions {
 
 int web_server_open(const WebServerOptions *options, WebServer **out, Error *e);
 int web_server_port(const WebServer *s);
+/* Begins with what the page will ask first, so that weights are prepared when it comes: the default text and order of model_json. */
+void web_server_warm(WebServer *s, const char *model_json, size_t len);
 /* To be called several times a second: connections that are too slow are closed. */
 void web_server_sweep(WebServer *s);
 void web_server_close(WebServer *s); /* accepts NULL */
