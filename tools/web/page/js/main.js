@@ -5,6 +5,7 @@ import { chooseLanguage } from './i18n.js';
 import { createShell } from './shell.js';
 import { h, replace } from './dom.js';
 
+const IDS = [1, 2, 3, 5, 8, 13, 21, 34, 55]; /* what a model without a tokenizer opens on */
 const query = new URLSearchParams(location.search);
 
 async function start() {
@@ -22,7 +23,8 @@ async function start() {
     }
     chooseLanguage(query.get('lang'), info.lang);
     if (query.get('projector') === '1') document.documentElement.classList.add('projector');
-    const defaults = info.model ? { model: info.model.name, text: info.defaults?.text ?? '', order: info.defaults?.order ?? '' } : {};
+    const text = info.model?.tokenizer ? info.defaults?.text ?? '' : IDS.filter(id => id < (info.model?.vocab ?? 0)).join(', ');
+    const defaults = info.model ? { model: info.model.name, text, order: info.defaults?.order ?? '' } : {};
     const state = createState(defaults, info.live ? 'lab' : 'orders');
     createShell({ app, api, info, state });
 }

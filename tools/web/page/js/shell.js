@@ -91,6 +91,10 @@ export function createShell({ app, api, info, state }) {
             replace(root, h('h2', {}, t(`nav.${state.view}`)), h('p', { class: 'notice' }, t('shell.needsProgram')));
             return;
         }
+        if (state.view === 'tours' && !info.model.tokenizer) {
+            replace(root, h('h2', {}, t('nav.tours')), h('p', { class: 'notice' }, t('shell.needsTokenizer')));
+            return;
+        }
         try {
             current = views[state.view](root, { api, info, state });
         } catch (e) {

@@ -21,6 +21,7 @@ export const texts = {
     'shell.waiting': ['Waiting: {ahead} before', '待機中：前に{ahead}件'],
     'shell.needsProgram': ['This view needs the running program: strata serve --model_name MODEL. The explorers of the two studies work without it.',
         'この表示にはプログラムの実行が必要です：strata serve --model_name MODEL。二つの研究の閲覧は実行なしで使えます。'],
+    'shell.needsTokenizer': ['The tours read English sentences; this model has no tokenizer.', 'ツアーは英語の文を使いますが、このモデルにはトークナイザーがありません。'],
     'shell.otherModel': ['This link was made with the model {asked}; here runs {here}, so numbers differ.',
         'このリンクはモデル {asked} で作られました。ここでは {here} が動いているため、数値は異なります。'],
     'error.network': ['The program does not answer. Is strata serve still running?', 'プログラムが応答しません。strata serve は動いていますか。'],
@@ -29,6 +30,7 @@ export const texts = {
     'export.as': ['{what}: save as {kind}', '{what}：{kind} として保存'],
 
     'lab.sentence': ['A text: the model predicts each of its tokens from those before it', '文：モデルは各トークンを、その前のトークンから予測します'],
+    'lab.ids': ['Token ids (this model has no tokenizer)', 'トークンID（このモデルにはトークナイザーがありません）'],
     'lab.layers': ['Layers', '層'],
     'lab.order': ['Order', '順序'],
     'lab.presets': ['Ready orders', '用意された順序'],

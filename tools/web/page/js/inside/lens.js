@@ -7,7 +7,7 @@ import { grid, legend } from '../chart/grid.js';
 import { rows } from '../chart/bars.js';
 import { lines } from '../chart/lines.js';
 import { colourScale, fontSize } from '../chart/theme.js';
-import { shown } from '../views/tokens.js';
+import { shown, shownNext } from '../views/tokens.js';
 import { percent, fixed } from '../chart/axis.js';
 
 const PLAY_MS = 550;
@@ -35,7 +35,7 @@ export function mountLens(root, { ask, state, pointName, pointShort, token }) {
         play.textContent = t('lens.play');
     }
 
-    const piece = id => shown(answer.pieces[id] ?? `#${id}`);
+    const piece = id => shownNext(answer.pieces[id] ?? `#${id}`);
     const table = card({
         name: 'lens', title: t('lens.table'), hint: t('lens.tableHint'), wide: true,
         draw: width => answer && h('div', {}, grid({

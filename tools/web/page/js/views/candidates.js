@@ -1,7 +1,7 @@
 /* candidates.js: what stood at one place of the text, and what the intact model and the changed one would have said there. */
 import { h } from '../dom.js';
 import { t } from '../i18n.js';
-import { shown } from './tokens.js';
+import { shown, shownNext } from './tokens.js';
 import { fixed, percent } from '../chart/axis.js';
 
 /* position: token index; the number of tokens: what would follow the text. */
@@ -24,8 +24,8 @@ export function candidatesPanel({ result, position }) {
             h('span', { class: 'bar' }, h('span', { style: { width: `${Math.max(0.5, (100 * p) / most)}%` } })), h('span', { class: 'p' }, percent(p)));
         return h('div', {},
             h('h4', {}, name, real ? h('span', { class: 'was' }, t('cand.loss', { loss: fixed(side.nll[position], 2), rank: rank + 1 })) : null),
-            h('ol', {}, c.ids.map((id, i) => row(shown(pieces[id] ?? `#${id}`), c.p[i], real && id === real.id, i + 1)),
-                real && there < 0 ? row(shown(real.piece), Math.exp(-side.nll[position]), true, rank + 1) : null));
+            h('ol', {}, c.ids.map((id, i) => row(shownNext(pieces[id] ?? `#${id}`), c.p[i], real && id === real.id, i + 1)),
+                real && there < 0 ? row(shownNext(real.piece), Math.exp(-side.nll[position]), true, rank + 1) : null));
     };
     return h('section', { class: 'candidates', 'aria-label': t('cand.title') },
         h('h3', {}, isNext ? t('cand.nextTitle') : t('cand.at'), ' ', h('span', { class: 'context' }, `… ${before} `), h('mark', {}, isNext ? '?' : shown(real.piece))),

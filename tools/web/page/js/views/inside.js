@@ -6,7 +6,7 @@ import { Superseded } from '../api.js';
 import { complaint } from '../card.js';
 import { stepText } from '../order.js';
 import { shown } from './tokens.js';
-import { sentenceField } from './sentence.js';
+import { sentenceField, textBody } from './sentence.js';
 import { mountLens } from '../inside/lens.js';
 import { mountStream } from '../inside/stream.js';
 import { mountAttention } from '../inside/attention.js';
@@ -27,7 +27,7 @@ export function mountInside(root, { api, info, state }) {
         /* Asks with the shared text and order; problems stand in one place. null: superseded or failed. */
         async ask(name, more = {}, slot = name) {
             try {
-                const answer = await api.live(name, { text: state.get('text'), order: state.get('order'), ...more }, slot);
+                const answer = await api.live(name, { ...textBody(info, state.get('text')), order: state.get('order'), ...more }, slot);
                 replace(problem);
                 return answer;
             } catch (e) {

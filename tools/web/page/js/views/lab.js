@@ -6,7 +6,7 @@ import { parseOrder, formatOrder, intact, fromSteps } from '../order.js';
 import { Superseded } from '../api.js';
 import { complaint, card } from '../card.js';
 import { createStrip } from './strip.js';
-import { sentenceField } from './sentence.js';
+import { sentenceField, textBody } from './sentence.js';
 import { tokenFlow, tokenPicture, shown } from './tokens.js';
 import { candidatesPanel } from './candidates.js';
 import { columns } from '../chart/bars.js';
@@ -132,7 +132,7 @@ export function mountLab(root, { api, info, state }) {
                 return;
             }
             try {
-                result = await api.live('run', { text, order, top: 10 }, 'run');
+                result = await api.live('run', { ...textBody(info, text), order, top: 10 }, 'run');
                 replace(problem);
                 if (unresolved) adopt(result);
                 strip.setInfluence(result.variant.influence);

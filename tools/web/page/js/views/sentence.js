@@ -6,12 +6,17 @@ const bytes = text => new TextEncoder().encode(text).length;
 const UNLIKELY_NATS = 6.2; /* mean loss above which a text looks unlike anything the model knows; guessing among 500 words alike */
 const FOREIGN = 0.15;
 
+/* What is sent of a text: for a model without a tokenizer the text is a list of token ids. */
+export function textBody(info, text) {
+    return info.model.tokenizer ? { text } : { ids: (text.match(/\d+/g) || []).map(Number) };
+}
+
 /* onchange(text): after every edit that the limits allow. */
 export function sentenceField({ info, value, onchange }) {
     const notes = h('div', { class: 'notes', 'aria-live': 'polite' });
     const area = h('textarea', { id: 'sentence', rows: 1, spellcheck: 'false', autocomplete: 'off', value, 'aria-describedby': 'sentence-notes' });
     notes.id = 'sentence-notes';
-    const node = h('div', { class: 'sentence' }, h('label', { for: 'sentence', class: 'label' }, t('lab.sentence')), area, notes);
+    const node = h('div', { class: 'sentence' }, h('label', { for: 'sentence', class: 'label' }, t(info.model.tokenizer ? 'lab.sentence' : 'lab.ids')), area, notes);
     const fit = () => {
         area.style.height = 'auto';
         area.style.height = `${Math.min(220, area.scrollHeight + 2)}px`;
@@ -26,7 +31,12 @@ export function sentenceField({ info, value, onchange }) {
             else onchange(area.value);
         }, 180);
     });
-    requestAnimationFrame(fit);
+    let width = 0;
+    new ResizeObserver(() => {
+        if (area.clientWidth === width) return;
+        width = area.clientWidth;
+        fit();
+    }).observe(area);
 
     function say(...texts) {
         replace(notes, texts.filter(Boolean).map(text => h('p', { class: 'notice' }, text)));

@@ -6,6 +6,7 @@ import { t } from '../i18n.js';
 import { item, withAbsent } from '../order.js';
 
 const DRAG_PX = 6; /* a press that moves less is a click */
+const PLATE_REM = 3.15; /* the least width of a plate with its gap; lab.css makes the plates */
 
 export function createStrip({ nLayers, onchange }) {
     let items = [], chosen = -1, drag = null;
@@ -14,6 +15,14 @@ export function createStrip({ nLayers, onchange }) {
     const spoken = h('p', { class: 'unseen', 'aria-live': 'polite' });
     const node = h('div', { class: 'striparea' }, list, actions, spoken);
     let influence = [];
+
+    /* As few lines as the width allows, of equal plates. */
+    function layOut() {
+        const rem = parseFloat(getComputedStyle(document.documentElement).fontSize), room = list.clientWidth / (PLATE_REM * rem);
+        const lines = Math.max(1, Math.ceil(items.length / Math.max(1, Math.floor(room))));
+        list.style.setProperty('--columns', Math.max(1, Math.ceil(items.length / lines)));
+    }
+    new ResizeObserver(layOut).observe(list);
 
     const nameOf = it => it.members.map(m => `${m.layer}${m.part === 'attn' ? ' A' : m.part === 'mlp' ? ' M' : ''}`).join(' + ');
     const occurrences = layer => items.filter(it => it.members.some(m => m.layer === layer)).length;
@@ -52,6 +61,7 @@ export function createStrip({ nLayers, onchange }) {
         const before = new Map([...list.children].map(el => [el.itemOf, el.getBoundingClientRect()]));
         const steps = stepsOf();
         replace(list, items.map((it, i) => plate(it, i, steps[i])));
+        layOut();
         const calm = matchMedia('(prefers-reduced-motion: reduce)').matches;
         for (const el of list.children) {
             const was = before.get(el.itemOf), now = el.getBoundingClientRect();

@@ -8,6 +8,9 @@ export function shown(piece) {
     return text.trim() === '' ? text.replace(/ /g, '␣') || '∅' : text.trim();
 }
 
+/* A candidate for a place: what would go on with the word before it says so. */
+export const shownNext = piece => (/^[\p{L}\p{N}]/u.test(piece) ? `…${shown(piece)}` : shown(piece));
+
 const beginsWord = (piece, before) => /^\s/.test(piece) || before === null || /\s$/.test(before);
 
 /* Tokens joined to words: { text, tokens: [index], begins }; in unit "token" each stands alone. */
