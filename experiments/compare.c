@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "experiments/compare_diff.h"
 #include "experiments/table.h"
 
 static const char *metric_name(const Compare *c)
@@ -113,6 +114,8 @@ static int print(const Compare *c, Error *e)
 
 int strata_compare(const StrataCompareOptions *options, StrataError *e)
 {
+    if (compare_diff_is_meant(options))
+        return compare_diff(options, e);
     Compare *c = calloc(1, sizeof *c);
     if (!c)
         return error_set(e, STATUS_FAILED, "compare: no memory");

@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "engine/base/file.h"
+#include "experiments/diff_view.h"
+#include "experiments/report_diff.h"
 
 int report_write(Report *p, const char *name, const StrBuf *text, const char *what, Error *e)
 {
@@ -29,9 +31,14 @@ static int choose_lang(Report *p, Error *e)
 
 static int choose_folder(Report *p, Error *e)
 {
-    p->output_dir = p->options->output_dir ? p->options->output_dir : p->n > 1 ? "report" : NULL;
+    p->output_dir = p->options->output_dir ? p->options->output_dir : p->options->n_dirs > 1 ? "report" : NULL;
     if (!p->output_dir) {
-        char *path = file_join(p->results[0].dir, "report");
+        const char *dir = p->n ? p->results[0].dir : p->options->dirs[0];
+        char *folder = strdup(dir), *slash = folder && !file_is_dir(dir) ? strrchr(folder, '/') : NULL;
+        if (slash) /* of FOLDER/diff.json */
+            *slash = '\0';
+        char *path = folder ? file_join(file_is_dir(folder) ? folder : ".", "report") : NULL;
+        free(folder);
         p->output_dir = path ? arena_strndup(&p->arena, path, strlen(path)) : NULL;
         free(path);
     }
@@ -51,9 +58,12 @@ static int write_language(Report *p, CaptionsLang lang, Error *e)
 static int write_index(Report *p, Error *e)
 {
     StrBuf text = {0};
-    strbuf_puts(&text, "# Report\n\nOf these result folders (`strata sweep`, `strata pos`):\n\n");
+    strbuf_puts(&text, "# Report\n\nOf these result folders (`strata sweep`, `strata pos`, `strata diff`):\n\n");
     for (size_t i = 0; i < p->n; i++)
         strbuf_printf(&text, "* %s: %s, %s\n", p->results[i].dir, p->results[i].r.model, p->results[i].r.experiment);
+    for (size_t i = 0; i < p->options->n_dirs; i++)
+        if (diff_view_is_one(p->options->dirs[i]))
+            strbuf_printf(&text, "* %s: pairs that differ in one token\n", p->options->dirs[i]);
     if (p->japanese)
         strbuf_puts(&text, "\n論文用の表・図・手法の記述です。.ja と _ja が付いたものは日本語版です。"
                            "report.ja.tex は lualatex で組版します。\n");
@@ -75,11 +85,15 @@ static void print(const Report *p)
         fprintf(out, "%s: %s, %zu orders%s\n", r->dir, r->r.experiment, r->r.n_orders,
                 r->has_tags ? ", parts of speech" : "; no pos.json: `strata pos` adds the parts of speech");
     }
+    for (size_t i = 0; i < p->options->n_dirs; i++)
+        if (diff_view_is_one(p->options->dirs[i]))
+            fprintf(out, "%s: pairs that differ in one token\n", p->options->dirs[i]);
     fprintf(out, "written: %s/README.md lists the tables, figures and texts\n", p->output_dir);
+    const char *name = p->n ? "report" : p->options->n_dirs > 1 ? "*diff" : "diff";
     if (p->english)
-        fprintf(out, "next:    (cd %s && pdflatex report.tex)\n", p->output_dir);
+        fprintf(out, "next:    (cd %s && pdflatex %s.tex)\n", p->output_dir, name);
     else
-        fprintf(out, "next:    (cd %s && lualatex report.ja.tex)\n", p->output_dir);
+        fprintf(out, "next:    (cd %s && lualatex %s.ja.tex)\n", p->output_dir, name);
 }
 
 int strata_report(const StrataReportOptions *options, StrataError *e)
@@ -93,10 +107,13 @@ int strata_report(const StrataReportOptions *options, StrataError *e)
         status = report_read(p, e);
     if (!status)
         status = choose_folder(p, e);
-    if (!status && p->english)
+    if (!status && p->n && p->english)
         status = write_language(p, CAPTIONS_EN, e);
-    if (!status && p->japanese)
+    if (!status && p->n && p->japanese)
         status = write_language(p, CAPTIONS_JA, e);
+    for (size_t i = 0; !status && i < options->n_dirs; i++)
+        if (diff_view_is_one(options->dirs[i]))
+            status = report_diff(p, options->dirs[i], e);
     if (!status)
         status = write_index(p, e);
     if (!status)

@@ -8,6 +8,7 @@
  *   tags.csv, .tex                 every part of speech: words, loss, its most and least harmful order, the tagger's F1
  *   figures/layers_84mm, _174mm, tags_84mm, _174mm   .svg .png .pdf .csv; text is 7 to 8 points at these widths
  *   report.tex                     a document that shows all of it (pdflatex); report.ja.tex (lualatex)
+ * Results of strata diff: report_diff.h.
  * With --lang ja or both the Japanese tables and figures have .ja and _ja in their names. Tables of more than REPORT_ROWS rows are
  * cut into several, so that each fits a page. CSV has all digits, LaTeX is rounded for the eye. Same input, same bytes.
  *

@@ -9,6 +9,7 @@
 #include <cJSON.h>
 
 #include "engine/base/file.h"
+#include "experiments/diff_view.h"
 #include "experiments/result_file.h"
 
 /* What a file may lack: "" and NaN stand for it. */
@@ -225,7 +226,9 @@ int report_read(Report *p, Error *e)
         return error_set(e, STATUS_USAGE, "report: expected at most %d folders, found %zu", REPORT_MAX, o->n_dirs);
     int status = STATUS_OK;
     for (size_t i = 0; !status && i < o->n_dirs; i++) {
-        ReportResult *r = &p->results[i];
+        if (diff_view_is_one(o->dirs[i])) /* report_diff.c's */
+            continue;
+        ReportResult *r = &p->results[p->n];
         status = compare_result_read(o->dirs[i], &p->arena, &r->r, e);
         r->dir = r->r.dir;
         if (!status)
@@ -236,7 +239,7 @@ int report_read(Report *p, Error *e)
             status = read_run(p, r, e);
         if (!status)
             status = read_pos(p, r, e);
-        p->n = i + 1;
+        p->n++;
     }
     return status;
 }

@@ -122,7 +122,7 @@ int strata_tokenize_file(const StrataTokenizeOptions *options, StrataError *e);
 
 typedef struct StrataCompareOptions {
     StrataCommon common;           /* no model is run: out, quiet, json */
-    const char *const *json_files; /* ppl.json, pos.json or result folders */
+    const char *const *json_files; /* ppl.json, pos.json or result folders; or diff.json files or folders, all of them */
     size_t n_json_files;           /* 2 to 8 */
     const char *experiment;        /* that of the first file */
     const char *output_dir;        /* "figures/comparisons" */

@@ -93,7 +93,11 @@ static const Topic topics[] = {
      "\n"
      "Models with the same token ids are compared in nats per token; with different tokenizers only in bits per byte\n"
      "and loss per word, on the bytes that every model predicted (read from the ledger.safetensors beside ppl.json).\n"
-     "Writes compare.json, compare.csv, EXPERIMENT_layers, _tags, _importance, _correlation (.svg, .png, .pdf, .csv).\n"},
+     "Writes compare.json, compare.csv, EXPERIMENT_layers, _tags, _importance, _correlation (.svg, .png, .pdf, .csv).\n"
+     "\n"
+     "  strata compare --json_files results/diff_A results/diff_B          of strata diff: layer curves over relative depth\n"
+     "\n"
+     "Writes compare.json, compare.csv, diff_curves_POSITION, diff_contrast. Dimensions of two models are never compared.\n"},
     {"report",
      "strata report: the paper's material of result folders\n"
      "\n"
@@ -103,8 +107,10 @@ static const Topic topics[] = {
      "  --output_dir DIR      FOLDER/report for one folder, report for several\n"
      "  --lang en|ja|both     both (default)\n"
      "\n"
+     "FOLDER is of strata sweep (run strata pos first for tags) or of strata diff; both may be mixed.\n"
      "Writes setup, layers and tags as .tex (booktabs) and .csv, methods.en.md and methods.ja.md filled in from run.json,\n"
-     "figures at 84 and 174 mm, report.tex that shows all of it, README.md that lists it. Run `strata pos` first for tags.\n"},
+     "figures at 84 and 174 mm, report.tex that shows all of it, README.md that lists it; of strata diff\n"
+     "diff_categories, diff_layers, diff_dimensions (.tex, .csv), diff_methods.en.md and .ja.md, diff.tex and its figures.\n"},
     {"pos",
      "strata pos: the change of next-word prediction by part of speech\n"
      "\n"

@@ -7,6 +7,11 @@
     sr.ledger(DIR)                                    one line a (order, predicted token); orders=[0, 5] for some of them
     sr.tokens(DIR)                                    one line a predicted token: id, row, window, position, byte span
     sr.rows(DIR)                                      the rows evaluated, with their text
+    of strata diff:
+    sr.diff_curves(DIR)                               one line a (category, position, curve, layer): pairs, control, ratio, lo, hi
+    sr.diff_dimensions(DIR)                           the coordinates diff.json lists, by smallest ratio (by="plain": smallest mean)
+    sr.diff_cells(DIR, "tense", "last")               one line a (layer, dim) of one category and position, from the tensors
+    sr.diff_categories(DIR), sr.diff_contrast(DIR)    pairs, scope and claims; error minus meaning by layer
 
 Intervals become two columns, _lo and _hi. From the shell, `python3 tools/strata_results.py DIR` prints the heads of all.
 """
@@ -63,9 +68,9 @@ def words(directory):
                        dtype={"first_token": "Int64", "unit": "Int64"})
 
 
-def arrays(directory):
-    """The ledger's tensors, mapped: {name: array [orders, tokens] or [tokens]}."""
-    path = os.path.join(directory, "ledger.safetensors")
+def arrays(directory, name="ledger.safetensors"):
+    """A file's tensors, mapped: of the ledger {name: array [orders, tokens] or [tokens]}, of diff.safetensors [layers + 1, dims]."""
+    path = os.path.join(directory, name)
     with open(path, "rb") as f:
         (length,) = struct.unpack("<Q", f.read(8))
         header = json.loads(f.read(length))
@@ -95,12 +100,66 @@ def rows(directory):
     return pd.read_json(os.path.join(directory, "rows.jsonl"), lines=True)
 
 
+def _diff_positions(directory):
+    for category in _json(directory, "diff.json")["categories"]:
+        for position in category["positions"]:
+            yield {"category": category["name"], "position": position["name"]}, category, position
+
+
+def diff_categories(directory):
+    return pd.DataFrame([{**head, **{k: category[k] for k in ("kind", "scope", "n_templates", "n_word_pairs")},
+                          **{k: position.get(k) for k in ("n_pairs", "n_claims")}} for head, category, position in _diff_positions(directory)])
+
+
+def diff_curves(directory):
+    lines = []
+    for head, _, position in _diff_positions(directory):
+        for name, curve in position["curves"].items():
+            for layer in range(len(curve["pairs"])):
+                lines.append({**head, "curve": name, "layer": layer,
+                              **{k: curve[k][layer] if k in curve else None for k in ("pairs", "control", "ratio", "lo", "hi")}})
+    return pd.DataFrame(lines).astype({k: float for k in ("pairs", "control", "ratio", "lo", "hi")})
+
+
+def diff_dimensions(directory, by="ranked"):
+    lines = []
+    for head, _, position in _diff_positions(directory):
+        for cell in position.get(by, []):
+            halves = cell.get("half_ratio") or (None, None)
+            lines.append({**head, **{k: v for k, v in cell.items() if k != "half_ratio"},
+                          **({"half_0": halves[0], "half_1": halves[1]} if by == "ranked" else {})})
+    return pd.DataFrame(lines)
+
+
+def diff_contrast(directory):
+    lines = []
+    for c in _json(directory, "diff.json").get("contrast", []):
+        for layer in range(len(c["difference"])):
+            lines.append({"position": c["position"], "curve": c["curve"], "layer": layer,
+                          **{k: c[k][layer] for k in ("difference", "lo", "hi", "p")}})
+    return pd.DataFrame(lines)
+
+
+def diff_cells(directory, category, position):
+    a = arrays(directory, "diff.safetensors")
+    ending = ".%s.%s" % (category, position)
+    kinds = [k for k in ("mean", "median", "sd", "normalised", "control", "ratio", "upper", "p") if k + ending in a]
+    if not kinds:
+        raise KeyError("%s: no tensors of category %s, position %s" % (directory, category, position))
+    shape = a[kinds[0] + ending].shape
+    layer, dim = np.indices(shape)
+    return pd.DataFrame({"layer": layer.ravel(), "dim": dim.ravel(), **{k: np.asarray(a[k + ending]).ravel() for k in kinds}})
+
+
 def main():
     if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
         print(__doc__.strip(), file=sys.stderr)
         return 2
     directory = sys.argv[1]
     frames = [("ppl", ppl), ("ledger", ledger), ("tokens", tokens), ("rows", rows)]
+    if os.path.exists(os.path.join(directory, "diff.json")):
+        frames = [("diff_categories", diff_categories), ("diff_curves", diff_curves), ("diff_dimensions", diff_dimensions),
+                  ("diff_contrast", diff_contrast)]
     if os.path.exists(os.path.join(directory, "pos.json")):
         frames += [("pos", pos), ("words", words)]
     for name, read in frames:
