@@ -7,6 +7,8 @@
 #include <string.h>
 
 #include "engine/base/file.h"
+#include "experiments/diff_against.h"
+#include "experiments/diff_figure.h"
 #include "kernels/cpu_features.h"
 
 enum { MOST_GROUPS = 48, LEAST_GROUPS = 24, PAIRS_FOR_LENS = 16, PAIRS_TO_ABLATE = 24, PAIRS_FOR_FLOOR = 8 };
@@ -38,7 +40,7 @@ static int check_options(const StrataDiffOptions *o, Diff *s, Error *e)
     if (strcmp(controls, "all") != 0 && strcmp(controls, "none") != 0)
         return error_set(e, STATUS_USAGE, "--controls: \"%s\", expected all or none", controls);
     s->controls = strcmp(controls, "all") == 0;
-    return STATUS_OK;
+    return captions_lang(or_default(o->lang, "en"), &s->lang, e);
 }
 
 /* Pairs that the model can take. */
@@ -292,6 +294,8 @@ static int evaluate(Diff *s, Error *e)
         status = run_samples(s, e);
     if (!status)
         status = diff_write(s, e);
+    if (!status)
+        status = diff_figures_write(s->dir, NULL, s->lang, c->quiet || c->json, e);
     if (!status) {
         run_record_time(s->record, "tokens_per_s", s->rows_done / (progress_now_s() - start));
         status = run_record_finish(s->record, e);
@@ -329,6 +333,13 @@ int strata_diff(const StrataDiffOptions *o, StrataError *e)
         status = pair_file_read(o->pairs, 0, &pairs, e);
     if (!status)
         status = study(o, o->common.model_name, dir, &pairs, e);
+    char *second = o->against && !status ? file_join(dir, "against") : NULL;
+    if (o->against && !status) {
+        status = second ? study(o, o->against, second, &pairs, e) : error_set(e, STATUS_FAILED, "diff: out of memory");
+        if (!status)
+            status = diff_against_write(dir, second, o->common.json ? NULL : o->common.out, e);
+    }
+    free(second);
     pair_file_free(&pairs);
     return status;
 }

@@ -3,6 +3,7 @@
 #define STRATA_EXPERIMENTS_DIFF_H
 
 #include "engine/base/progress.h"
+#include "experiments/captions.h"
 #include "experiments/diff_corpus.h"
 #include "experiments/diff_pairs.h"
 #include "experiments/diff_run.h"
@@ -96,6 +97,7 @@ typedef struct Diff {
     Arena arena;
     Order order;
     DiffTap tap;
+    CaptionsLang lang;
     const PairFile *pairs;
     DiffCategories categories;
     DiffCorpus corpus;

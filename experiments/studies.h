@@ -234,6 +234,15 @@ typedef struct StrataDiffOptions {
  * figures in output_dir. */
 int strata_diff(const StrataDiffOptions *options, StrataError *e);
 
+typedef struct StrataDimOptions {
+    StrataCommon common;
+    const char *place;                       /* "LAYER:DIM", LAYER 0 the embedding, l the stream after step l; required */
+    const char *order;                       /* the intact order */
+    const char *dataset_type, *dataset_path; /* both NULL: the bundled excerpt */
+} StrataDimOptions;
+/* One dimension of the residual stream: spread, strongest contexts, unembedding tokens, what ablating it costs. */
+int strata_dim(const StrataDimOptions *options, StrataError *e);
+
 #ifdef __cplusplus
 }
 #endif

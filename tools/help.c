@@ -18,6 +18,7 @@ static const char overview[] =
     "  strata pos       the change by part of speech, from a finished sweep\n"
     "  strata pairs     sentence pairs that differ in one token, verified under the model's tokenizer\n"
     "  strata diff      how pairs that differ in one token differ inside the model\n"
+    "  strata dim       one dimension of the residual stream: spread, contexts, tokens, ablation\n"
     "  strata trace     residual streams of a text at every step, to safetensors\n"
     "  strata audit     every operation against f64, in a dump of another implementation\n"
     "  strata serve     the lab in the browser: a live model, and the results of the studies\n"
@@ -204,6 +205,16 @@ static const Topic topics[] = {
      "token (upper 95 % bound, false discoveries held at 5 %, both halves of the templates agreeing). Writes diff.json,\n"
      "diff.safetensors (mean., median., sd., normalised.CATEGORY.POSITION, sigma ...), diff.csv, curves.csv, run.json, "
      "figures/.\n"},
+    {"dim",
+     "strata dim: what one dimension of the residual stream is\n"
+     "\n"
+     "  strata dim 6:42 --model_name tools/demo/model          (dimension 42 of the stream after layer 5, the 6th step)\n"
+     "  strata dim 0:42 --model_name tools/demo/model --json   (of the embedding)\n"
+     "\n"
+     "  --order SPEC   --dataset_type T, --dataset_path FILE (default: the bundled excerpt of WikiText-2)\n"
+     "\n"
+     "Tells sigma and whether it is an outlier, the strongest contexts of the corpus, the tokens it raises and lowers, and\n"
+     "what holding it at its mean costs, beside random dimensions of the same sigma.\n"},
     {"trace",
      "strata trace: residual streams of one text at every step of an order\n"
      "\n"

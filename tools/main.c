@@ -363,6 +363,23 @@ static int command_diff(int argc, char **argv, StrataError *e)
     return status ? status : strata_diff(&o, e);
 }
 
+static int command_dim(int argc, char **argv, StrataError *e)
+{
+    StrataDimOptions o = {0};
+    OptionList places = {.values = calloc((size_t)argc, sizeof *places.values)};
+    const Option own[] = {
+        {"--order", OPTION_STRING, &o.order},
+        {"--dataset_type", OPTION_STRING, &o.dataset_type},
+        {"--dataset_path", OPTION_STRING, &o.dataset_path},
+    };
+    int status = places.values ? parse_words(own, sizeof own / sizeof *own, &o.common, &places, argc, argv, e) : 1;
+    o.place = places.n == 1 ? places.values[0] : NULL;
+    if (!status)
+        status = strata_dim(&o, e);
+    free(places.values);
+    return status;
+}
+
 typedef struct Command {
     const char *name;
     int (*run)(int argc, char **argv, StrataError *e);
@@ -373,6 +390,7 @@ static const Command commands[] = {
     {"inspect", command_inspect}, {"tokenize", command_tokenize}, {"compare", command_compare}, {"report", command_report},
     {"merge", command_merge},     {"status", command_status},     {"tag", command_tag},         {"audit", command_audit},
     {"serve", command_serve},     {"pairs", command_pairs},       {"pull", command_pull},       {"diff", command_diff},
+    {"dim", command_dim},
 };
 
 static int wants_help(int argc, char **argv)
