@@ -143,10 +143,9 @@ static DiffRunnerSizes sizes_of(const Diff *s)
 static int open_study(Diff *s, const char *model_name, Error *e)
 {
     const StrataDiffOptions *o = s->options;
-    static StrataCommon common; /* of the second model; commands run one study at a time */
-    common = o->common;
-    common.model_name = model_name;
-    int status = workbench_open(&common, TOKENIZER_IF_THERE, &s->bench, e);
+    s->common = o->common;
+    s->common.model_name = model_name;
+    int status = workbench_open(&s->common, TOKENIZER_IF_THERE, &s->bench, e);
     if (status)
         return status;
     char intact[32];
@@ -157,7 +156,7 @@ static int open_study(Diff *s, const char *model_name, Error *e)
     s->d = s->bench.model.traits.d_model;
     if ((status = check_pairs(s, e)))
         return status;
-    if ((status = diff_categories_build(s->pairs, o->categories, (size_t)o->per_category, common.seed, &s->categories, e)))
+    if ((status = diff_categories_build(s->pairs, o->categories, (size_t)o->per_category, s->common.seed, &s->categories, e)))
         return status;
     if ((status = diff_corpus_open(&s->bench, o->dataset_type, o->dataset_path, (size_t)o->sigma_windows, &s->corpus, e)))
         return status;

@@ -92,8 +92,8 @@ typedef enum DiffFloorKind { DIFF_FLOOR_PREFIX, DIFF_FLOOR_SHAPE, DIFF_FLOOR_REF
 
 typedef struct Diff {
     const StrataDiffOptions *options;
+    StrataCommon common; /* with this study's model */
     Workbench bench;
-    const char *model_label; /* in messages */
     Arena arena;
     Order order;
     DiffTap tap;

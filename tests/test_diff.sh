@@ -35,4 +35,17 @@ works 'branches' "$STRATA" diff $TINY --tap attn_out --output_dir "$tmp/attn" --
 works 'an order with a repeated and a half layer' "$STRATA" diff $TINY --order '0,1x2,2.mlp' --tap mlp_out --output_dir "$tmp/order" --quiet
 works 'stable' "$STRATA" diff $TINY --numerics stable --output_dir "$tmp/stable" --quiet
 holds 'shared prefixes change no bit in stable' "$tmp/out" 'whole sentences instead of shared prefixes  0'
+works 'two checkpoints' "$STRATA" diff $TINY --against tests/data/models/llama-bias --output_dir "$tmp/two" --quiet
+if [ -s "$tmp/two/against.json" ] && [ -s "$tmp/two/against/diff.json" ]; then ok; else bad 'two checkpoints leave no against.json'; fi
+if [ -s "$tmp/a/figures/curves_last.png" ]; then ok; else bad 'no figure'; fi
+
+# One dimension.
+DIM="--model_name tests/data/models/llama --dataset_path tests/data/diff/corpus.jsonl"
+works 'a dimension' "$STRATA" dim 1:3 $DIM
+holds 'a dimension' "$tmp/out" 'Held at its mean'
+works 'a dimension as JSON' "$STRATA" dim 0:31 $DIM --json
+holds 'a dimension as JSON' "$tmp/out" '"schema": "strata.dim/1"'
+refuses 2 'LAYER:DIMENSION' dim 12 $DIM
+refuses 2 'a dimension below 32' dim 1:32 $DIM
+refuses 2 'from 0 (the embedding) to 3' dim 4:0 $DIM
 finish
