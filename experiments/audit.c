@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "engine/base/file.h"
+#include "experiments/audit_commands.h"
 #include "experiments/audit_own.h"
 #include "experiments/table.h"
 #include "experiments/workbench.h"
@@ -235,6 +236,10 @@ static int against_ref64(const StrataAuditOptions *o, const Workbench *bench, Er
 
 int strata_audit(const StrataAuditOptions *o, StrataError *e)
 {
+    if (o->ledger)
+        return audit_ledger(o, e);
+    if (o->n_orders)
+        return audit_orders(o, e);
     bool own = !o->against || strcmp(o->against, "ref64") == 0;
     if (!own && (o->html || o->explain))
         return error_set(e, STATUS_USAGE, "audit: %s is for --against ref64, not for a dump", o->html ? "--html" : "--explain");

@@ -318,16 +318,3 @@ int audit_tap_record(const Session *s, const Ops *ops, const int32_t *ids, size_
     ops->close(tap.under);
     return status;
 }
-
-int audit_tap_losses(const Session *s, const Ops *ops, const Order *order, const int32_t *ids, size_t n, double *nll, Error *e)
-{
-    OpsConfig config = audit_walk_config(s, n);
-    OpsContext *ctx;
-    int status = ops->open(&config, &ctx, e);
-    if (status)
-        return status;
-    AuditWalk walk = {.model = s->model, .ops = ops, .ctx = ctx, .rope = s->rope, .order = order};
-    status = audit_walk(&walk, ids, n, nll, e);
-    ops->close(ctx);
-    return status;
-}

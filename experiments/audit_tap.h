@@ -14,7 +14,4 @@ double audit_tap_bytes(const Model *m, size_t n);
  * audit_record_free, after errors too. */
 int audit_tap_record(const Session *s, const Ops *ops, const int32_t *ids, size_t n, AuditRecord *out, double *nll, Error *e);
 
-/* The losses alone, of any order (NULL: intact). */
-int audit_tap_losses(const Session *s, const Ops *ops, const Order *order, const int32_t *ids, size_t n, double *nll, Error *e);
-
 #endif

@@ -9,8 +9,7 @@
 #include "engine/base/arena.h"
 #include "engine/base/file.h"
 #include "engine/base/json.h"
-
-enum { RUN_MAX_BYTES = 64 << 20 };
+#include "experiments/sweep_options.h"
 
 typedef struct MergeShard {
     char *dir;
@@ -54,7 +53,6 @@ static int out_of_memory(Error *e)
 
 static int add_shard(MergeInput *m, const char *dir, Error *e)
 {
-    StrBuf path = {0};
     const char *slash;
     char *copy = strdup(dir);
     MergeShard *grown = copy ? realloc(m->shards, (m->n + 1) * sizeof *grown) : NULL;
@@ -78,16 +76,7 @@ static int add_shard(MergeInput *m, const char *dir, Error *e)
     }
     free(m->folder);
     m->folder = parent;
-    strbuf_printf(&path, "%s/run.json", copy);
-    int status = path.failed ? out_of_memory(e) : file_read(path.data, RUN_MAX_BYTES, &s->text, e);
-    if (!status)
-        status = json_parse(s->text.data, s->text.len, path.data, &m->arena, &s->run, e);
-    if (!status && !json_is_string(json_get(s->run, "schema"), "strata.run/1"))
-        status = error_set(e, STATUS_FAILED, "%s: expected schema strata.run/1, found another file", path.data);
-    if (!status && !json_is_string(json_get(s->run, "state"), "complete"))
-        status = error_set(e, STATUS_FAILED, "%s is not finished; `strata status %s` tells how far it is", copy, m->folder);
-    strbuf_free(&path);
-    return status;
+    return sweep_options_open(copy, &s->text, &m->arena, &s->run, e);
 }
 
 static int find_shards(MergeInput *m, const char *path, Error *e)
@@ -311,51 +300,10 @@ int merge_run(const MergeInput *m, Sweep *s, Error *e)
     return status;
 }
 
-static uint64_t count_of(const char *text)
-{
-    return text ? strtoull(text, NULL, 10) : 0;
-}
-
-/* The options that made the shards. */
-static int read_options(const MergeInput *m, const StrataMergeOptions *given, StrataSweepOptions *o, Error *e)
-{
-    const MergeShard *s = &m->shards[0];
-    static const char *const needed[] = {"dataset", "split", "experiment", "orders", "protocol", "max_samples", "context",
-                                         "bos",     "dtype", "numerics",   "rope",   "schedule", "seed"};
-    for (size_t i = 0; i < sizeof needed / sizeof needed[0]; i++)
-        if (!pair_of(s, needed[i]))
-            return error_set(e, STATUS_FAILED, "%s/run.json: fingerprint.%s is missing", s->dir, needed[i]);
-    if (!note_of(s, "model_name") || !note_of(s, "dataset_path"))
-        return error_set(e, STATUS_FAILED, "%s/run.json: options.model_name or options.dataset_path is missing", s->dir);
-    static const char *const types[] = {"wiki-text-2", "wiki-text-103", "gpt2-output-dataset", "bookcorpus"};
-    *o = (StrataSweepOptions){.common = given->common, .force = given->force};
-    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
-        if (strcmp(pair_of(s, "dataset"), types[i]) == 0)
-            o->dataset_type = types[i];
-    o->dataset_path = note_of(s, "dataset_path");
-    o->split = pair_of(s, "split");
-    o->protocol = pair_of(s, "protocol");
-    o->schedule = pair_of(s, "schedule");
-    o->max_samples = count_of(pair_of(s, "max_samples"));
-    if (strcmp(pair_of(s, "experiment"), "orders") == 0)
-        o->orders = pair_of(s, "orders");
-    else
-        o->experiment = pair_of(s, "experiment");
-    StrataCommon *c = &o->common;
-    c->model_name = c->model_name ? c->model_name : note_of(s, "model_name");
-    c->bos = pair_of(s, "bos");
-    c->dtype = pair_of(s, "dtype");
-    c->numerics = pair_of(s, "numerics");
-    c->rope = pair_of(s, "rope");
-    c->context = (int)count_of(pair_of(s, "context"));
-    c->seed = count_of(pair_of(s, "seed"));
-    return STATUS_OK;
-}
-
 int strata_merge(const StrataMergeOptions *options, StrataError *e)
 {
     MergeInput m = {.quiet = options->common.quiet};
-    StrataSweepOptions sweep_options;
+    StrataSweepOptions sweep_options = {0};
     Sweep s = {.merge = &m, .options = &sweep_options};
     int status = options->n_paths ? STATUS_OK
                                   : error_set(e, STATUS_USAGE,
@@ -368,7 +316,8 @@ int strata_merge(const StrataMergeOptions *options, StrataError *e)
     if (!status)
         status = check_alike(&m, e);
     if (!status)
-        status = read_options(&m, options, &sweep_options, e);
+        status = sweep_options_read(m.shards[0].run, m.shards[0].dir, &options->common, &sweep_options, e);
+    sweep_options.force = status ? 0 : options->force;
     if (!status)
         status = sweep_story(&s, e);
     sweep_close(&s);

@@ -186,11 +186,17 @@ int strata_tag(const StrataTagOptions *options, StrataError *e);
 
 typedef struct StrataAuditOptions {
     StrataCommon common;
-    const char *text, *ids; /* audited; with a dump: checked against its ids */
-    const char *against;    /* "ref64" (default), or a dump of another implementation (tools/dump_hf.py) */
-    const char *output;     /* the report as JSON; NULL: none */
-    const char *html;       /* the report as one HTML file; NULL: none */
-    int explain;            /* the adjoint error budget too */
+    const char *text, *ids;    /* audited; with a dump: checked against its ids */
+    const char *against;       /* "ref64" (default), or a dump of another implementation (tools/dump_hf.py) */
+    const char *output;        /* the report as JSON; NULL: none */
+    const char *html;          /* the report as one HTML file; NULL: none */
+    int explain;               /* the adjoint error budget too */
+    const char *ledger;        /* the folder of a finished sweep: random entries are computed again instead */
+    uint64_t sample;           /* so many: 200 */
+    const char *const *orders; /* two specs: is their difference in loss real? */
+    size_t n_orders;
+    const char *dataset_type, *dataset_path; /* rows for that, or text */
+    uint64_t max_samples;                    /* 100 */
 } StrataAuditOptions;
 /* Against ref64: every operation of our own run of the text, on its own inputs and since the embedding. Against a dump: every recorded
  * operation's inputs through our f64 operation; the first whose margin exceeds 1 is named, and the named alternative that closes it.

@@ -288,11 +288,25 @@ static int command_tag(int argc, char **argv, StrataError *e)
 static int command_audit(int argc, char **argv, StrataError *e)
 {
     StrataAuditOptions o = {0};
+    OptionList orders = {0};
     const Option own[] = {
-        {"--text", OPTION_STRING, &o.text},     {"--ids", OPTION_STRING, &o.ids},   {"--against", OPTION_STRING, &o.against},
-        {"--output", OPTION_STRING, &o.output}, {"--html", OPTION_STRING, &o.html}, {"--explain", OPTION_FLAG, &o.explain},
+        {"--text", OPTION_STRING, &o.text},
+        {"--ids", OPTION_STRING, &o.ids},
+        {"--against", OPTION_STRING, &o.against},
+        {"--output", OPTION_STRING, &o.output},
+        {"--html", OPTION_STRING, &o.html},
+        {"--explain", OPTION_FLAG, &o.explain},
+        {"--ledger", OPTION_STRING, &o.ledger},
+        {"--sample", OPTION_COUNT, &o.sample},
+        {"--orders", OPTION_LIST, &orders},
+        {"--dataset_type", OPTION_STRING, &o.dataset_type},
+        {"--dataset_path", OPTION_STRING, &o.dataset_path},
+        {"--max_samples", OPTION_COUNT, &o.max_samples},
+        {"--sample_size", OPTION_COUNT, &o.max_samples},
     };
     int status = PARSE(own, &o.common);
+    o.orders = (const char *const *)orders.values;
+    o.n_orders = (size_t)orders.n;
     return status ? status : strata_audit(&o, e);
 }
 
