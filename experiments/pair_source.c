@@ -142,6 +142,8 @@ int pair_source_take(PairsRun *run, const PairFields *f, size_t counts[PAIR_N_CA
     c.has_onset = c.error_side && (f->onset_byte >= 0 || f->onset_is_edit || is_given(f->onset_word));
     Pair p;
     bool good = false;
+    c.has_words = is_given(f->a) && is_given(f->b) && pair_words_between(text, len, c.word_begin, c.word_end);
+    c.has_onset = c.has_onset && c.has_words; /* without words the pair is refused below */
     if (seen < 0)
         return error_set(e, STATUS_FAILED, "no memory for the pairs");
     if (!is_given(f->a) || !is_given(f->b))
@@ -151,8 +153,6 @@ int pair_source_take(PairsRun *run, const PairFields *f, size_t counts[PAIR_N_CA
     else if (side < 0)
         snprintf(reason, sizeof reason, "error_side \"%.20s\": expected a or b, the ungrammatical sentence, or none",
                  f->error_side ? f->error_side : "");
-    else if (!(c.has_words = pair_words_between(text, len, c.word_begin, c.word_end)))
-        snprintf(reason, sizeof reason, "the sentences differ in no word");
     else if (c.has_onset && !find_onset(f, &c, text[c.error_side == 'b'], len[c.error_side == 'b']))
         snprintf(reason, sizeof reason, "the onset \"%.40s\" is not in the ungrammatical sentence",
                  is_given(f->onset_word) ? f->onset_word : "byte");

@@ -18,6 +18,11 @@ static bool is_edge(char c)
     return isspace((unsigned char)c) || (ispunct((unsigned char)c) && c != '\'' && c != '-');
 }
 
+static bool is_space_before(const char *text, size_t at)
+{
+    return at == 0 || isspace((unsigned char)text[at - 1]);
+}
+
 bool pair_words_between(const char *const text[2], const size_t len[2], size_t begin[2], size_t end[2])
 {
     size_t least = len[0] < len[1] ? len[0] : len[1], same = 0, tail = 0;
@@ -28,7 +33,8 @@ bool pair_words_between(const char *const text[2], const size_t len[2], size_t b
     /* back and on to the words' ends, which are the same text in both */
     while (same > 0 && !isspace((unsigned char)text[0][same - 1]))
         same--;
-    while (tail > 0 && !isspace((unsigned char)text[0][len[0] - tail]))
+    while (tail > 0 && !isspace((unsigned char)text[0][len[0] - tail]) &&
+           (!is_space_before(text[0], len[0] - tail) || !is_space_before(text[1], len[1] - tail)))
         tail--;
     for (int s = 0; s < 2; s++) {
         begin[s] = same;
@@ -38,7 +44,9 @@ bool pair_words_between(const char *const text[2], const size_t len[2], size_t b
         while (end[s] > begin[s] && is_edge(text[s][end[s] - 1]))
             end[s]--;
     }
-    return begin[0] < end[0] && begin[1] < end[1];
+    size_t n = end[0] - begin[0];
+    bool same_word = n == end[1] - begin[1] && memcmp(text[0] + begin[0], text[1] + begin[1], n) == 0;
+    return begin[0] < end[0] && begin[1] < end[1] && !same_word;
 }
 
 static size_t count_words(const char *s, size_t n)
@@ -146,10 +154,8 @@ bool pair_verify(const Tokenizer *t, const PairCandidate *c, const PairRules *ru
         memcpy(begin, c->word_begin, sizeof begin);
         memcpy(end, c->word_end, sizeof end);
     } else if (!pair_words_between(text, len, begin, end)) {
-        return refuse(reason, "the sentences differ in no word");
+        return refuse(reason, "the sentences do not differ in one word for another");
     }
-    if (end[0] - begin[0] == end[1] - begin[1] && memcmp(c->a + begin[0], c->b + begin[1], end[0] - begin[0]) == 0)
-        return refuse(reason, "the sentences differ in no word");
     *out = (Pair){.category = c->category,
                   .n_ids = scratch->lists[0].n,
                   .edit_index = edit,
