@@ -198,11 +198,13 @@ help:
 	    'make check            format, warnings of gcc and clang, static analysis, names, include directions' \
 	    'make prove            exp, log, sin and cos of numerics v1 rounded right for all 2^32 floats (minutes)' \
 	    'make exact-builds     the golden hashes of numerics v1 under gcc and clang, -O1 to -O3, and their mutations' \
+	    'make gpu-test         every CUDA kernel and the forward pass on a GPU against the oracle (takes nvcc and a GPU)' \
+	    'make gpu-bench        speed on a GPU, into bench/RESULTS.md; gpu-bundle: build what both run, to carry elsewhere' \
 	    'make asan             the tests under the address and undefined-behaviour sanitizers' \
 	    'make install          into PREFIX=/usr/local (DESTDIR= is put before it); make uninstall takes it out again' \
 	    'make clean            remove everything that was built' \
 	    '' \
-	    'Variables: CC, CFLAGS, LDFLAGS, BUILD (the folder to build in), PREFIX, DESTDIR.'
+	    'Variables: CC, CFLAGS, LDFLAGS, BUILD (the folder to build in), PREFIX, DESTDIR, CUDA=1|0, NVCC.'
 
 FORCE:
 .PHONY: all objects test-programs bench-programs setup test demo bench tagger tagger-eval check prove prove-program exact-builds asan install uninstall clean help FORCE

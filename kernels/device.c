@@ -89,7 +89,7 @@ int device_choose(const char *gpu_id, const char *numerics, const char *dtype, D
     long index = strtol(gpu, &end, 10);
     if (end == gpu || *end || index < 0 || index > INT_MAX)
         return error_set(e, STATUS_USAGE, "--gpu_id: \"%s\", expected auto, cpu, or the number of a GPU", gpu);
-    if (!given)
+    if (!given && strcmp(numerics, "fast") == 0)
         out->dtype = "bf16";
     return use_named(index, out, e);
 }

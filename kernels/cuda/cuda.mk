@@ -9,9 +9,10 @@ CUDA_LIB := $(BUILD)/libstrata_cuda.so
 CUDA_SOURCES := $(sort $(wildcard kernels/cuda/*.cu))
 CUDA_C   := engine/base/error.c engine/base/utf8.c engine/base/dtype.c engine/base/pool.c $(wildcard kernels/convert*.c)
 CUDA_ARCHS ?= 80 90
+CUDA_PTX ?= 90
 NVCC_FLAGS := -std=c++17 -O3 -lineinfo -I. -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wextra,-Wno-unknown-pragmas \
               $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$(a),code=sm_$(a)) \
-              -gencode arch=compute_$(lastword $(CUDA_ARCHS)),code=compute_$(lastword $(CUDA_ARCHS))
+              -gencode arch=compute_$(CUDA_PTX),code=compute_$(CUDA_PTX)
 # Canonical arithmetic: no contraction, IEEE division and roots, denormals kept.
 $(BUILD)/cuda/kernels/cuda/cuda_exact%.o: NVCC_EXACT := -fmad=false -ftz=false -prec-div=true -prec-sqrt=true
 CUDA_C_OBJECTS := $(CUDA_C:%.c=$(BUILD)/cuda/%.o)
@@ -22,8 +23,28 @@ $(BUILD)/cuda/%.o: %.c $(BUILD)/flags.stamp | $(VERSION_H) $(BUILD)/setup.stamp
 	@echo "CC -fPIC $<"
 	@$(CC) $(ALL_CFLAGS) -fPIC -fvisibility=hidden -MMD -MP -c $< -o $@
 $(BUILD)/cuda_objects.stamp: FORCE
-	$(call stamp,$(CUDA_OBJECTS))
+	$(call stamp,$(CUDA_SOURCES) $(CUDA_C_OBJECTS))
 -include $(CUDA_C_OBJECTS:.o=.d)
+
+# What a machine with a GPU runs, in one folder that can be carried there: OpenBLAS, cJSON and zlib inside the programs.
+GPU_DIR  := $(BUILD)/gpu
+GPU_LIBS := $(filter -L%,$(LIBS)) -Wl,-Bstatic -lopenblas -lcjson -lz -lgfortran -lquadmath -Wl,-Bdynamic -lm -pthread -ldl
+GPU_PROGRAMS := $(GPU_DIR)/gpu_bench $(GPU_DIR)/test_cuda_ops $(GPU_DIR)/test_cuda_forward
+$(GPU_DIR)/gpu_bench: $(BUILD)/bench/gpu/gpu_bench.o
+$(GPU_DIR)/test_cuda_%: $(BUILD)/tests/test_cuda_%.o
+$(GPU_PROGRAMS): $(BUILD)/tests/kernel_harness.o $(BUILD)/libobjects.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(BUILD)/libobjects.a $(GPU_LIBS)
+gpu-programs: $(GPU_PROGRAMS) $(CUDA_LIB)
+	@cp $(CUDA_LIB) $(GPU_DIR)/
+gpu-bundle: setup
+	$(SUBMAKE) CUDA=1 gpu-programs
+	@echo "$(GPU_DIR)/ holds what bench/gpu/run.sh needs (with tests/data, bench/gpu and this folder on a machine with a GPU)"
+gpu-test: gpu-bundle
+	@BUILD=$(BUILD) bench/gpu/run.sh test
+gpu-bench: gpu-bundle
+	@BUILD=$(BUILD) bench/gpu/run.sh bench
+.PHONY: gpu-programs gpu-bundle gpu-test gpu-bench
 
 ifeq ($(CUDA),1)
 CUDA_RELEASE := $(if $(NVCC),$(shell $(NVCC) --version | sed -n 's/.*release \([0-9]*\)\..*/\1/p'))
@@ -36,9 +57,9 @@ endif
 CUDA_NOTE := CUDA is on: $(CUDA_LIB) serves --gpu_id
 all: $(CUDA_LIB)
 
-$(BUILD)/cuda.stamp: FORCE
+$(BUILD)/cuda/nvcc.stamp: FORCE
 	$(call stamp,$(NVCC) $(NVCC_FLAGS) $(CUDA_OBJECTS))
-$(BUILD)/cuda/%.o: %.cu $(BUILD)/cuda.stamp
+$(BUILD)/cuda/%.o: %.cu $(BUILD)/cuda/nvcc.stamp
 	@mkdir -p $(@D)
 	@echo "NVCC $<"
 	@$(NVCC) $(NVCC_FLAGS) $(NVCC_EXACT) -MMD -MP -c $< -o $@

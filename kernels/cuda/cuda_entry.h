@@ -14,6 +14,14 @@ typedef struct CudaDevice {
     int major, minor;               /* compute capability */
 } CudaDevice;
 
+/* For benchmarks: random numbers in [-scale, scale) into n elements (F32 or BF16) on the device; a copy from device to device; the
+ * milliseconds that the device takes for what work(arg) enqueues. */
+typedef struct CudaBench {
+    void (*fill)(OpsContext *c, void *memory, DType dtype, size_t n, float scale, uint64_t seed);
+    void (*copy)(OpsContext *c, void *to, const void *from, size_t bytes);
+    int (*time)(OpsContext *c, void (*work)(void *arg), void *arg, double *ms, Error *e);
+} CudaBench;
+
 typedef struct CudaEntry {
     const Ops *fast; /* cuda/fast */
     /* Devices the driver shows; an error when there is none or no driver. */
@@ -22,12 +30,13 @@ typedef struct CudaEntry {
     /* Host memory (whole pages) that kernels may read and write under its own address, until it is taken back: for tests. */
     int (*lend)(void *memory, size_t bytes, Error *e);
     void (*take_back)(void *memory);
+    const CudaBench *bench;
 } CudaEntry;
 
 /* Changes with every structure that crosses the seam. */
 static inline uint64_t cuda_entry_abi(void)
 {
-    enum { REVISION = 1 };
+    enum { REVISION = 2 };
     const size_t sizes[] = {sizeof(Ops),      sizeof(OpsConfig), sizeof(HeadArgs), sizeof(AttnSpec),  sizeof(AttnSeq),
                             sizeof(NormSpec), sizeof(Weight),    sizeof(Error),    sizeof(CudaEntry), DTYPE_COUNT};
     uint64_t h = REVISION;

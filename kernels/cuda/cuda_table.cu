@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "kernels/cuda/cuda_attention.cuh"
+#include "kernels/cuda/cuda_bench.cuh"
 #include "kernels/cuda/cuda_context.cuh"
 #include "kernels/cuda/cuda_moe.cuh"
 #include "kernels/cuda/cuda_rows.cuh"
@@ -599,7 +600,7 @@ static void take_back_memory(void *memory)
 }
 
 static const Ops table = make_table();
-static const CudaEntry entry = {&table, count_devices, describe_device, lend_memory, take_back_memory};
+static const CudaEntry entry = {&table, count_devices, describe_device, lend_memory, take_back_memory, &cuda_bench};
 
 extern "C" __attribute__((visibility("default"))) const CudaEntry *strata_cuda_entry(uint64_t abi)
 {

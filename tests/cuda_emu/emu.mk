@@ -28,7 +28,7 @@ $(BUILD)/libcudaemu.a: $(EMU_OBJECTS)
 	@rm -f $@
 	@$(AR) rcs $@ $(EMU_OBJECTS)
 $(CUDA_EMU_LIB): $(filter-out %/operands.o,$(EMU_OBJECTS)) $(CUDA_C_OBJECTS) $(BUILD)/cuda_objects.stamp
-	$(EMU_CXX) -shared -o $@ $(filter %.o,$^) -pthread -Wl,-Bsymbolic,-z,defs
+	$(EMU_CXX) -shared -o $@ $(filter %.o,$^) $(filter -fsanitize%,$(LDFLAGS)) -pthread -Wl,-Bsymbolic
 $(CUDA_TEST_PROGRAMS): $(BUILD)/%: $(BUILD)/emu/%.o $(BUILD)/libcudaemu.a $(call objects,$(TEST_SUPPORT)) $(BUILD)/libobjects.a
 	@mkdir -p $(@D)
 	$(EMU_CXX) $(filter-out -std=%,$(CFLAGS)) $(LDFLAGS) -o $@ $< $(call objects,$(TEST_SUPPORT)) $(BUILD)/libcudaemu.a $(BUILD)/libobjects.a $(LIBS) -ldl
