@@ -7,7 +7,7 @@
  *
  * Kernels: median of 9 timings by device events, after 2, of as many calls as take a few milliseconds; inside the window are launches and
  * kernels alone. Sweeps: wall time of one block after another that warmed up, results on the host. FLOPs are those of the tree
- * (two a multiply-add, attention's causal half alone). `--tiny` runs the whole program on shapes that an emulation can bear. */
+ * (two a multiply-add, attention's causal half alone). `--device` names the device and ends; `--tiny` runs the whole program on shapes that an emulation can bear. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -555,8 +555,8 @@ int main(int argc, char **argv)
     static const Shape tiny = {"tiny", 2, 64, 96, 4, 2, 16, 300, 0},
                        tiny_mixture = {"tiny mixture", 2, 64, 32, 4, 2, 16, 300, 4};
     static const size_t contexts[] = {512, 2048}, tiny_contexts[] = {16, 32};
-    bool small = argc > 1 && strcmp(argv[1], "--tiny") == 0;
-    int device = argc > 1 && !small ? atoi(argv[1]) : 0;
+    bool small = argc > 1 && strcmp(argv[1], "--tiny") == 0, named = argc > 1 && strcmp(argv[1], "--device") == 0;
+    int device = 0; /* the first of CUDA_VISIBLE_DEVICES */
     Error e;
     CudaDevice d;
     int n = 0;
@@ -564,6 +564,10 @@ int main(int argc, char **argv)
     must(entry ? STATUS_OK : STATUS_FAILED, &e);
     must(entry->count(&n, &e), &e);
     must(entry->describe(device, &d, &e), &e);
+    if (named) {
+        printf("%s\n", d.name);
+        return 0;
+    }
     wrapped = *entry->fast;
     wrapped.weight_prepare = random_prepare;
     wrapped.embed = random_embed;

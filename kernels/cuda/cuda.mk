@@ -26,17 +26,18 @@ $(BUILD)/cuda_objects.stamp: FORCE
 	$(call stamp,$(CUDA_SOURCES) $(CUDA_C_OBJECTS))
 -include $(CUDA_C_OBJECTS:.o=.d)
 
-# What a machine with a GPU runs, in one folder that can be carried there: OpenBLAS, cJSON and zlib inside the programs.
+# What a machine with a GPU runs, in one folder that can be carried there: OpenBLAS and zlib are inside the programs, cJSON beside.
 GPU_DIR  := $(BUILD)/gpu
-GPU_LIBS := $(filter -L%,$(LIBS)) -Wl,-Bstatic -lopenblas -lcjson -lz -lgfortran -lquadmath -Wl,-Bdynamic -lm -pthread -ldl
+GPU_LIBS := $(filter -L%,$(LIBS)) -Wl,-Bstatic -lopenblas -lz -lgfortran -lquadmath -Wl,-Bdynamic -lcjson -lm -pthread -ldl -Wl,-rpath,'$$ORIGIN'
 GPU_PROGRAMS := $(GPU_DIR)/gpu_bench $(GPU_DIR)/test_cuda_ops $(GPU_DIR)/test_cuda_forward
 $(GPU_DIR)/gpu_bench: $(BUILD)/bench/gpu/gpu_bench.o
-$(GPU_DIR)/test_cuda_%: $(BUILD)/tests/test_cuda_%.o
+$(GPU_DIR)/test_cuda_ops: $(BUILD)/tests/test_cuda_ops.o
+$(GPU_DIR)/test_cuda_forward: $(BUILD)/tests/test_cuda_forward.o
 $(GPU_PROGRAMS): $(BUILD)/tests/kernel_harness.o $(BUILD)/libobjects.a
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(BUILD)/libobjects.a $(GPU_LIBS)
+	$(CC) $(CFLAGS) $(LDFLAGS) -s -o $@ $(filter %.o,$^) $(BUILD)/libobjects.a $(GPU_LIBS)
 gpu-programs: $(GPU_PROGRAMS) $(CUDA_LIB)
-	@cp $(CUDA_LIB) $(GPU_DIR)/
+	@cp $(CUDA_LIB) $$(ldd $(GPU_DIR)/gpu_bench | sed -n 's/.*libcjson.* => \([^ ]*\).*/\1/p') $(GPU_DIR)/
 gpu-bundle: setup
 	$(SUBMAKE) CUDA=1 gpu-programs
 	@echo "$(GPU_DIR)/ holds what bench/gpu/run.sh needs (with tests/data, bench/gpu and this folder on a machine with a GPU)"
