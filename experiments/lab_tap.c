@@ -213,27 +213,37 @@ static void tap_mean(OpsContext *c, View out, const View *in, size_t n)
     c->inner->mean(c->context, out, in, n);
 }
 
-/* Routes lie in memory of alloc(), which on every table of today is the host's; a device's would be copied here. */
+/* The j-th best of n logits, ties to the lower index: the rule of route(). */
+static int best_expert(const double *z, int n, int j)
+{
+    for (int x = 0; x < n; x++) {
+        int better = 0;
+        for (int y = 0; y < n; y++)
+            better += z[y] > z[x] || (z[y] == z[x] && y < x);
+        if (better == j)
+            return x;
+    }
+    return -1; /* logits that are no numbers */
+}
+
+/* The choice may lie on a device, where only numbers can be fetched from: shares are, experts follow from the logits. */
 static void tap_route(OpsContext *c, Routes out, View logits, const RouteSpec *spec)
 {
     LabOp *op = begin(c, LAB_ROUTE, &logits, 1);
     c->inner->route(c->context, out, logits, spec);
     if (!op)
         return;
-    size_t n = logits.rows * (size_t)spec->top_k;
-    op->out = (LabMatrix){.rows = logits.rows, .cols = (size_t)spec->top_k, .v = malloc(n * sizeof(double) + 1)};
-    op->in[1] = op->out;
-    op->in[1].v = malloc(n * sizeof(double) + 1);
-    Error e;
-    if (!op->out.v || !op->in[1].v || c->inner->sync(c->context, &e)) {
+    size_t rows = logits.rows, top_k = (size_t)spec->top_k;
+    View shares = {.data = out.weight, .dtype = DTYPE_F32, .rows = rows, .cols = top_k, .ld = top_k};
+    op->out = (LabMatrix){.rows = rows, .cols = top_k, .v = malloc(rows * top_k * sizeof(double) + 1)};
+    if (!op->out.v || !download(c, shares, &op->in[1])) {
         free_op(op);
         c->record->failed = true;
         return;
     }
-    for (size_t i = 0; i < n; i++) {
-        op->out.v[i] = out.expert[i];
-        op->in[1].v[i] = (double)out.weight[i];
-    }
+    for (size_t t = 0; t < rows; t++)
+        for (size_t j = 0; j < top_k; j++)
+            op->out.v[t * top_k + j] = best_expert(op->in[0].v + t * logits.cols, spec->n_experts, (int)j);
     c->record->n++;
 }
 

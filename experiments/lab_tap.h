@@ -16,7 +16,7 @@ typedef enum LabOpKind {
     LAB_ADD,       /* in[0] a, in[1] b */
     LAB_ADD_GATED, /* in[0] a, in[1] b */
     LAB_CLIP,      /* in[0] before */
-    LAB_ROUTE,     /* in[0] logits; out: experts, in[1]: their weights */
+    LAB_ROUTE,     /* in[0] logits; out: experts, in[1]: their shares */
     LAB_MOE,       /* in[0] x */
     LAB_HEAD,      /* in[0] x; out: logits */
 } LabOpKind;
