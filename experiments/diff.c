@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "engine/base/file.h"
+#include "engine/base/host.h"
 #include "experiments/diff_against.h"
 #include "experiments/diff_figure.h"
 #include "kernels/cpu_features.h"
@@ -218,8 +219,18 @@ static int run_passes(Diff *s, Error *e)
     progress_begin(&s->progress, label, "tokens", s->rows_total, 0, s->bench.common->quiet);
     if (!status)
         status = diff_corpus_run(s, e);
-    for (size_t c = 0; !status && c < s->categories.n; c++)
+    double start = progress_now_s(), corpus_flops = status ? 0 : run_get_counters(s->runner.run)->flops, n_pairs = 0;
+    for (size_t c = 0; !status && c < s->categories.n; c++) {
         status = diff_category_run(s, c, e);
+        n_pairs += (double)s->categories.list[c].n_pairs;
+    }
+    double seconds = progress_now_s() - start;
+    if (!status) {
+        run_record_time(s->record, "pairs_per_second", n_pairs / seconds);
+        run_record_time(s->record, "peak_resident_bytes", (double)host_peak_resident());
+        run_record_time(s->record, "gflops_per_second",
+                        (run_get_counters(s->runner.run)->flops - corpus_flops) / seconds / 1e9);
+    }
     progress_end(&s->progress);
     Error later;
     int closed = diff_save_close(s->save, status ? &later : e);
@@ -258,8 +269,8 @@ static void close_study(Diff *s)
 /* Files of a finished run, and what to do next. */
 static void print_written(const Diff *s, FILE *out)
 {
-    fprintf(out, "\nwritten: %s/diff.json, diff.safetensors, diff.csv, curves.csv, run.json%s, figures/\n", s->dir,
-            s->options->save_pairs ? ", pairs.safetensors" : "");
+    fprintf(out, "\nwritten: %s/diff.json, diff.safetensors, diff.csv, curves.csv, run.json%s%s\n", s->dir,
+            s->options->save_pairs ? ", pairs.safetensors" : "", s->options->no_figures ? "" : ", figures/");
     fprintf(out, "next: strata dim LAYER:DIM --model_name %s\n", s->bench.path.name);
 }
 
@@ -293,7 +304,7 @@ static int evaluate(Diff *s, Error *e)
         status = run_samples(s, e);
     if (!status)
         status = diff_write(s, e);
-    if (!status)
+    if (!status && !s->options->no_figures)
         status = diff_figures_write(s->dir, NULL, s->lang, c->quiet || c->json, e);
     if (!status) {
         run_record_time(s->record, "tokens_per_s", s->rows_done / (progress_now_s() - start));

@@ -234,7 +234,7 @@ typedef struct StrataDiffOptions {
     uint64_t lens_pairs;                     /* 16 of each category for the logit lens */
     uint64_t ablation_pairs;                 /* 24 of each category that claims something */
     uint64_t floor_pairs;                    /* 8 pairs recomputed unshared and in another batch shape, half of them in ref64 */
-    int force;
+    int no_figures, force;
 } StrataDiffOptions;
 /* Study B: how pairs that differ in one token differ inside the model, with every control: diff.json, diff.safetensors, CSVs and
  * figures in output_dir. */

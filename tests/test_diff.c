@@ -302,6 +302,7 @@ static void run_model(const char *name, const char *numerics, const char *folder
                            .pairs = "tests/data/diff/pairs.jsonl",
                            .dataset_path = "tests/data/diff/corpus.jsonl",
                            .output_dir = folder,
+                           .no_figures = 1,
                            .force = 1};
     int status = strata_diff(&o, &e);
     CHECK_MSG(status == STATUS_OK, "%s: %s", name, e.text);

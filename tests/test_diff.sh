@@ -4,7 +4,7 @@
 cd "$(dirname "$0")/.." || exit 1
 . tests/cli.bash diff
 PAIRS=tests/data/diff/demo.jsonl
-TINY="--model_name tests/data/models/llama --pairs tests/data/diff/pairs.jsonl --dataset_path tests/data/diff/corpus.jsonl"
+TINY="--no_figures --model_name tests/data/models/llama --pairs tests/data/diff/pairs.jsonl --dataset_path tests/data/diff/corpus.jsonl"
 holds() { if grep -qF -- "$3" "$2"; then ok; else bad "$1: $2 does not hold \"$3\""; fi; }
 
 refuses 2 '--pairs is missing' diff --model_name $MODEL --output_dir "$tmp/refused"
@@ -19,10 +19,10 @@ refuses 2 'give a corpus of ids rows' diff --model_name tests/data/models/llama 
 if [ -e "$tmp/refused" ]; then bad 'a refused run writes'; else ok; fi
 
 # The whole study, twice; exact arithmetic has no floor between shapes of a batch.
-run() { "$STRATA" diff --model_name $MODEL --pairs $PAIRS --output_dir "$1" --sigma_windows 16 --lens_pairs 1 --floor_pairs 2 --save_pairs 3 --per_category 24 --quiet; }
+run() { "$STRATA" diff --model_name $MODEL --pairs $PAIRS --output_dir "$1" --sigma_windows 16 --lens_pairs 1 --floor_pairs 2 --save_pairs 3 --per_category 24 --quiet $2; }
 works 'the study' run "$tmp/a"
 holds 'the summary' "$tmp/out" 'claims among'
-works 'the study again' run "$tmp/b"
+works 'the study again' run "$tmp/b" --no_figures
 for file in diff.json diff.safetensors diff.csv curves.csv pairs.safetensors pairs.jsonl; do
     if cmp -s "$tmp/a/$file" "$tmp/b/$file"; then ok; else bad "$file differs between two equal runs"; fi
 done

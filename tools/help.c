@@ -199,7 +199,7 @@ static const Topic topics[] = {
      "  --categories a,b  --per_category N   some categories, at most N pairs of each, drawn at random\n"
      "  --save_pairs N          keep the full differences of the first N pairs (pairs.safetensors)\n"
      "  --lens_pairs 16  --ablation_pairs 24  --floor_pairs 8   samples for logit lens, ablation and numerical floors\n"
-     "  --lang en|ja (figures)  --force (start over)\n"
+     "  --lang en|ja (figures)  --no_figures  --force (start over)\n"
      "\n"
      "A dimension is claimed to change little when its |difference| is below 0.8 of that of a matched random swap of the\n"
      "token (upper 95 % bound, false discoveries held at 5 %, both halves of the templates agreeing). Writes diff.json,\n"

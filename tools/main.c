@@ -371,6 +371,7 @@ static int command_diff(int argc, char **argv, StrataError *e)
         {"--lens_pairs", OPTION_COUNT, &o.lens_pairs},
         {"--ablation_pairs", OPTION_COUNT, &o.ablation_pairs},
         {"--floor_pairs", OPTION_COUNT, &o.floor_pairs},
+        {"--no_figures", OPTION_FLAG, &o.no_figures},
         {"--force", OPTION_FLAG, &o.force},
     };
     int status = PARSE(own, &o.common);
