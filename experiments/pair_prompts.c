@@ -1,32 +1,19 @@
-/* pair_prompts.c: the prompts of --source api, inside the binary (.incbin, from the repository's root) or in a folder of the user's own. */
+/* pair_prompts.c: the prompts of --source api, inside the binary or in a folder of the user's own. */
 #include "experiments/pair_api.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/base/embed.h"
 #include "engine/base/file.h"
 
-#if defined(__APPLE__)
-#define SECTION ".const_data\n"
-#define NAME(symbol) "_" symbol
-#define RESTORE ".text\n"
-#else
-#define SECTION ".pushsection .rodata,\"a\"\n"
-#define NAME(symbol) symbol
-#define RESTORE ".popsection\n"
-#endif
-#define LABEL(symbol) ".globl " NAME(symbol) "\n" NAME(symbol) ":\n"
-
 enum { MAX_PROMPT_BYTES = 1 << 20 };
-
-#define FILE_OF(stem) \
-    __asm__(SECTION LABEL("pair_prompt_" #stem) ".incbin \"experiments/pairs/prompts/" #stem ".txt\"\n.byte 0\n" RESTORE); \
-    extern const char pair_prompt_##stem[];
 
 #define FILES(X) \
     X(system) \
     X(subject) X(place) X(adjective) X(tense) X(article) X(article_choice) X(preposition) X(number) X(negation) X(spelling)
 
+#define FILE_OF(stem) EMBED_TEXT(pair_prompt_##stem, "experiments/pairs/prompts/" #stem ".txt")
 FILES(FILE_OF)
 
 #define ENTRY_OF(stem) {#stem, pair_prompt_##stem},
