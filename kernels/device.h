@@ -1,7 +1,7 @@
 /* device.h: which device serves --gpu_id, and which dtype is its default.
  *
  *   cpu    the processor, f32
- *   N      GPU N, bf16 (numerics fast alone); an error that names --gpu_id cpu where it cannot be used
+ *   N      GPU N, bf16 (numerics fast) or f32 (numerics exact); an error that names --gpu_id cpu where it cannot be used
  *   auto   the first usable GPU where the arithmetic asked for is served there, else the processor. Of several processes that a launcher
  *          starts on one machine, process i takes GPU i modulo their number.
  * A GPU is usable from compute capability 8.0 (bf16 tensor cores). */

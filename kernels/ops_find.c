@@ -20,13 +20,15 @@ const Ops *ops_find(const char *device, const char *numerics, const char *dtype,
         if (strcmp(device, served[i].device) == 0 && strcmp(numerics, served[i].numerics) == 0 &&
             strcmp(dtype, served[i].dtype) == 0)
             return served[i].ops;
-    if (strcmp(device, "cuda") == 0 && strcmp(numerics, "fast") == 0 && strcmp(dtype, "bf16") == 0) {
+    bool fast = strcmp(numerics, "fast") == 0 && strcmp(dtype, "bf16") == 0;
+    bool exact = strcmp(numerics, "exact") == 0 && strcmp(dtype, "f32") == 0;
+    if (strcmp(device, "cuda") == 0 && (fast || exact)) {
         const CudaEntry *cuda = cuda_load(e);
-        return cuda ? cuda->fast : NULL;
+        return !cuda ? NULL : fast ? cuda->fast : cuda->exact;
     }
     error_set(e, STATUS_USAGE,
               "--numerics %s --dtype %s on %s is not served; served is --numerics fast|stable|exact|ref64 --dtype f32 on cpu, "
-              "--numerics fast --dtype bf16 on a GPU",
+              "--numerics fast --dtype bf16 and --numerics exact --dtype f32 on a GPU",
               numerics, dtype, device);
     return NULL;
 }

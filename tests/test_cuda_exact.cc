@@ -301,14 +301,19 @@ static void test_mixture(void)
         std::vector<int32_t> expert(rows * 3), got_expert(rows * 3);
         std::vector<float> weight(rows * 3), got_weight(rows * 3);
         ops_cpu_exact.route(context, Routes{expert.data(), weight.data()}, hz.v, &spec);
+        std::vector<int32_t> slots(rows * 3); /* choices lie backwards */
+        for (size_t i = 0; i < slots.size(); i++)
+            slots[i] = (int32_t)(slots.size() - 1 - i);
+        DeviceBytes d_slots(slots.data(), slots.size() * 4);
         DeviceBytes d_expert(expert.data(), expert.size() * 4), d_weight(weight.data(), weight.size() * 4);
         exact_device_route(nullptr, (int32_t *)(void *)d_expert.data, (float *)(void *)d_weight.data, z.t, &spec);
-        exact_device_combine(nullptr, out.t, (const float *)y.t.data, (const float *)(void *)d_weight.data, 3);
+        exact_device_combine(nullptr, out.t, (const float *)y.t.data, (const int32_t *)(void *)d_slots.data,
+                             (const float *)(void *)d_weight.data, 3);
         for (size_t t = 0; t < rows; t++)
             for (size_t i = 0; i < d; i++) {
                 double sum = 0;
                 for (size_t j = 0; j < 3; j++)
-                    sum = fma((double)weight[t * 3 + j], y.r[(t * 3 + j) * d + i], sum);
+                    sum = fma((double)weight[t * 3 + j], y.r[(rows * 3 - 1 - (t * 3 + j)) * d + i], sum);
                 want.x[t * d + i] = (float)sum;
             }
         CHECK(same(out, want) == 0);

@@ -12,6 +12,7 @@
 #include "kernels/cpu_features.h"
 #include "kernels/exact/exact_simd.h"
 
+static const char *computed_on = "cpu"; /* or "cuda": test_cuda_golden.c */
 static const char *const levels[] = {"scalar", "avx2", "avx512"};
 
 typedef struct Golden {
@@ -118,7 +119,7 @@ static bool compute(const Golden *g, const Model *m, const char *numerics, const
     c.residual = malloc(2 * MAX_TOKENS * c.width * sizeof(double));
     c.logits = malloc(MAX_TOKENS * c.vocab * sizeof(double));
     SessionOptions so = {
-        .device = "cpu", .numerics = numerics, .dtype = "f32", .threads = way->threads, .memory_bytes = (size_t)1 << 32};
+        .device = computed_on, .numerics = numerics, .dtype = "f32", .threads = way->threads, .memory_bytes = (size_t)1 << 32};
     if (!c.residual || !c.logits || orders_generate("removal", m->traits.n_layers, 0, &removal, &e) ||
         orders_generate("exchange", m->traits.n_layers, 0, &exchange, &e) || session_open(m, &so, &s, &e))
         goto fail;

@@ -136,6 +136,30 @@ int context_open(const OpsConfig *config, OpsContext **out, Error *e)
     return STATUS_OK;
 }
 
+/* Only a mixture's scratch depends on the widths: of f32 it takes twice the bytes. */
+static OpsConfig twice_as_wide(const OpsConfig *config)
+{
+    OpsConfig wide = *config;
+    wide.limits.d_model *= 2;
+    wide.limits.d_ff *= 2;
+    return wide;
+}
+
+size_t context_bytes_exact(const OpsConfig *config)
+{
+    OpsConfig wide = twice_as_wide(config);
+    return context_bytes(&wide);
+}
+
+int context_open_exact(const OpsConfig *config, OpsContext **out, Error *e)
+{
+    OpsConfig wide = twice_as_wide(config);
+    int status = context_open(&wide, out, e);
+    if (!status)
+        (*out)->exact = true;
+    return status;
+}
+
 void context_close(OpsContext *c)
 {
     if (!c)

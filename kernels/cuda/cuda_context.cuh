@@ -40,6 +40,7 @@ struct ContextSlot {
 
 struct OpsContext {
     OpsConfig config;
+    bool exact; /* cuda/exact: f32 where cuda/fast has bf16 */
     ContextLayout layout;
     cudaStream_t compute, copy;
     char *scratch; /* device */
@@ -97,6 +98,8 @@ static inline size_t context_round(size_t bytes)
 /* The table's entries beside those in cuda_table.cu. */
 size_t context_bytes(const OpsConfig *config);
 int context_open(const OpsConfig *config, OpsContext **out, Error *e);
+size_t context_bytes_exact(const OpsConfig *config);
+int context_open_exact(const OpsConfig *config, OpsContext **out, Error *e);
 void context_close(OpsContext *c);
 int context_alloc(OpsContext *c, size_t bytes, void **out, Error *e);
 void context_free(OpsContext *c, void *memory, size_t bytes);
@@ -105,6 +108,7 @@ void context_upload(OpsContext *c, View dst, const double *src);
 void context_download(OpsContext *c, double *dst, View src);
 
 size_t weights_slot_bytes(WeightKind kind, const WeightPart *parts, size_t n_parts);
+size_t weights_slot_bytes_exact(WeightKind kind, const WeightPart *parts, size_t n_parts);
 int weights_prepare(OpsContext *c, void *slot_memory, WeightKind kind, const WeightPart *parts, size_t n_parts, Weight *out,
                     Error *e);
 void weights_slot_done(OpsContext *c, void *slot_memory);

@@ -31,6 +31,7 @@ typedef struct CudaEntry {
     int (*lend)(void *memory, size_t bytes, Error *e);
     void (*take_back)(void *memory);
     const CudaBench *bench;
+    const Ops *exact; /* cuda/exact */
 } CudaEntry;
 
 /* Changes with every structure that crosses the seam. */

@@ -19,8 +19,9 @@ void exact_device_mean(cudaStream_t stream, View out, const View *in, size_t n);
 void exact_device_row_dots(cudaStream_t stream, double *out, View a, View b);
 void exact_device_head(cudaStream_t stream, const CudaHead *a);
 void exact_device_route(cudaStream_t stream, int32_t *expert, float *weight, View logits, const RouteSpec *spec);
-/* out[t] = a chain of fma(weight, y[slot]) over the choices of row t in rank order, y [T * top_k, D] dense, choice t * top_k + j. */
-void exact_device_combine(cudaStream_t stream, View out, const float *y, const float *weight, int top_k);
+/* out[t] = a chain of fma(weight, y[slot_of[choice]]) over the choices t * top_k + j of row t in rank order; y [T * top_k, D] dense. */
+void exact_device_combine(cudaStream_t stream, View out, const float *y, const int32_t *slot_of, const float *weight,
+                          int top_k);
 
 enum { EXACT_DEVICE_MEAN = 64 };
 

@@ -318,9 +318,9 @@ typedef struct ExactGemm {
 /* A block makes 32 x 32 elements of y, a thread 2 x 2, over the same K in the same order; what shared memory holds is widened already. */
 CUDA_KERNEL(GEMM_THREADS) gemm_kernel(ExactGemm a)
 {
-    CUDA_SHARED(double, xs, GEMM_DEPTH *(GEMM_TILE + 1));
-    CUDA_SHARED(double, ws, GEMM_DEPTH *(GEMM_TILE + 1));
-    enum { LD = GEMM_TILE + 1 };
+    CUDA_SHARED(double, xs, GEMM_DEPTH *(GEMM_TILE + 2));
+    CUDA_SHARED(double, ws, GEMM_DEPTH *(GEMM_TILE + 2));
+    enum { LD = GEMM_TILE + 2 };
     int me = (int)threadIdx.x, tx = me % 16, ty = me / 16;
     size_t row = (size_t)blockIdx.x * GEMM_TILE, col = (size_t)blockIdx.y * GEMM_TILE;
     double total[2][2] = {{0.0, 0.0}, {0.0, 0.0}}, sum[2][2] = {{0.0, 0.0}, {0.0, 0.0}};
@@ -347,12 +347,12 @@ CUDA_KERNEL(GEMM_THREADS) gemm_kernel(ExactGemm a)
         }
         block_sync();
         for (size_t k = 0; k < depth; k++) { /* the last piece ends where K does: no term is added that is not there */
-            double x0 = xs[k * LD + (size_t)ty], x1 = xs[k * LD + (size_t)ty + 16], w0 = ws[k * LD + (size_t)tx],
-                   w1 = ws[k * LD + (size_t)tx + 16];
-            sum[0][0] = fma(x0, w0, sum[0][0]);
-            sum[0][1] = fma(x0, w1, sum[0][1]);
-            sum[1][0] = fma(x1, w0, sum[1][0]);
-            sum[1][1] = fma(x1, w1, sum[1][1]);
+            Vec<double, 2> x = load_vec<2>(xs + (k * LD + 2 * (size_t)ty)), w = load_vec<2>(ws + (k * LD + 2 * (size_t)tx));
+#pragma unroll
+            for (int i = 0; i < 2; i++)
+#pragma unroll
+                for (int j = 0; j < 2; j++)
+                    sum[i][j] = fma(x.at[i], w.at[j], sum[i][j]);
         }
         block_sync();
     }
@@ -360,7 +360,7 @@ CUDA_KERNEL(GEMM_THREADS) gemm_kernel(ExactGemm a)
     for (int i = 0; i < 2; i++)
 #pragma unroll
         for (int j = 0; j < 2; j++) {
-            size_t r = row + (size_t)(ty + 16 * i), c = col + (size_t)(tx + 16 * j);
+            size_t r = row + (size_t)(2 * ty + i), c = col + (size_t)(2 * tx + j);
             if (r >= a.rows || c >= a.n)
                 continue;
             double y = a.k > EXACT_SEGMENT ? total[i][j] + sum[i][j] : sum[i][j];
@@ -664,7 +664,8 @@ void exact_device_route(cudaStream_t stream, int32_t *expert, float *weight, Vie
 }
 
 CUDA_KERNEL(THREADS)
-combine_kernel(Global<float> out, size_t ld, Global<const float> y, Global<const float> weight, int k, size_t n)
+combine_kernel(Global<float> out, size_t ld, Global<const float> y, Global<const int32_t> slot_of, Global<const float> weight,
+               int k, size_t n)
 {
     size_t t = blockIdx.x, i = (size_t)blockIdx.y * THREADS + threadIdx.x;
     if (i >= n)
@@ -672,15 +673,16 @@ combine_kernel(Global<float> out, size_t ld, Global<const float> y, Global<const
     double sum = 0.0;
     for (int j = 0; j < k; j++) {
         size_t choice = t * (size_t)k + (size_t)j;
-        float share = weight[choice], v = y[choice * n + i];
+        size_t slot = (size_t)slot_of[choice];
+        float share = weight[choice], v = y[slot * n + i];
         sum = fma((double)share, (double)v, sum);
     }
     out[t * ld + i] = exact_store_f32(sum);
 }
 
-void exact_device_combine(cudaStream_t stream, View out, const float *y, const float *weight, int top_k)
+void exact_device_combine(cudaStream_t stream, View out, const float *y, const int32_t *slot_of, const float *weight, int top_k)
 {
     if (out.rows && out.cols)
-        CUDA_LAUNCH((combine_kernel), pieces(out.rows, out.cols), THREADS, 0, stream, (float *)out.data, out.ld, y, weight,
-                    top_k, out.cols);
+        CUDA_LAUNCH((combine_kernel), pieces(out.rows, out.cols), THREADS, 0, stream, (float *)out.data, out.ld, y, slot_of,
+                    weight, top_k, out.cols);
 }

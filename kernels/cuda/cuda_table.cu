@@ -1,4 +1,5 @@
-/* cuda_table.cu: the table cuda/fast: bf16 activations and products with f32 accumulation, f32 residual stream and logits. Here are the
+/* cuda_table.cu: the table cuda/fast: bf16 activations and products with f32 accumulation, f32 residual stream and logits; and cuda/exact,
+ * the same entries with the kernels of numerics v1 (cuda_exact.cuh) where the context says so. Here are the
  * entries that are launches, attention's list of work, the mixture, the head; and the one exported function. Entries enqueue on the
  * compute stream and return; a failure is kept for sync(). */
 #include <stdio.h>
@@ -7,6 +8,7 @@
 #include "kernels/cuda/cuda_attention.cuh"
 #include "kernels/cuda/cuda_bench.cuh"
 #include "kernels/cuda/cuda_context.cuh"
+#include "kernels/cuda/cuda_exact.cuh"
 #include "kernels/cuda/cuda_moe.cuh"
 #include "kernels/cuda/cuda_rows.cuh"
 
@@ -50,7 +52,10 @@ static void table_norm(OpsContext *c, View out, View x, const NormSpec *spec, co
     a.weight = given(weight) ? weight : NULL;
     a.bias = given(bias) ? bias : NULL;
     enter(c, "norm");
-    cuda_norm(c->compute, &a);
+    if (c->exact)
+        exact_device_norm(c->compute, out, x, spec, weight, bias);
+    else
+        cuda_norm(c->compute, &a);
     launched(c, "norm");
 }
 
@@ -64,29 +69,47 @@ static void table_rope(OpsContext *c, View x, const int32_t *positions, const We
         const int32_t *there = (const int32_t *)context_ring_put(c, "rope", positions + at, n * sizeof *positions);
         if (!there)
             return;
-        cuda_rope(c->compute, view_rows(x, at, n, sizeof(bf16)), there, cosines, sines, n_heads, head_dim, rotary_dims, style);
+        View some = view_rows(x, at, n, dtype_block_bytes(x.dtype));
+        if (c->exact)
+            exact_device_rope(c->compute, some, there, cosines, sines, n_heads, head_dim, rotary_dims, style);
+        else
+            cuda_rope(c->compute, some, there, cosines, sines, n_heads, head_dim, rotary_dims, style);
         launched(c, "rope");
     }
+}
+
+static void gate(OpsContext *c, View out, View x, View up, ActKind act)
+{
+    if (c->exact)
+        exact_device_glu(c->compute, out, x, up, act);
+    else
+        cuda_glu(c->compute, out, x, up, act);
 }
 
 static void table_glu(OpsContext *c, View out, View gate, View up, ActKind act)
 {
     enter(c, "glu");
-    cuda_glu(c->compute, out, gate, up, act);
+    ::gate(c, out, gate, up, act);
     launched(c, "glu");
 }
 
 static void table_act(OpsContext *c, View out, View x, ActKind act)
 {
     enter(c, "act");
-    cuda_act(c->compute, out, x, act);
+    if (c->exact)
+        exact_device_glu(c->compute, out, x, View(), act);
+    else
+        cuda_act(c->compute, out, x, act);
     launched(c, "act");
 }
 
 static void table_add(OpsContext *c, View out, View a, View b, float scale)
 {
     enter(c, "add");
-    cuda_add(c->compute, out, a, b, scale);
+    if (c->exact)
+        exact_device_add(c->compute, out, a, b, View(), scale);
+    else
+        cuda_add(c->compute, out, a, b, scale);
     launched(c, "add");
 }
 
@@ -100,14 +123,22 @@ static void table_clip(OpsContext *c, View x, float limit)
 static void table_add_gated(OpsContext *c, View out, View a, View b, View gate)
 {
     enter(c, "add_gated");
-    cuda_add_gated(c->compute, out, a, b, gate);
+    if (c->exact)
+        exact_device_add(c->compute, out, a, b, gate, 1);
+    else
+        cuda_add_gated(c->compute, out, a, b, gate);
     launched(c, "add_gated");
 }
 
 static void table_mean(OpsContext *c, View out, const View *in, size_t n)
 {
     enter(c, "mean");
-    cuda_mean(c->compute, out, in, n);
+    if (c->exact && n > EXACT_DEVICE_MEAN)
+        context_fail(c, "mean", "more members than 64");
+    else if (c->exact)
+        exact_device_mean(c->compute, out, in, n);
+    else
+        cuda_mean(c->compute, out, in, n);
     launched(c, "mean");
 }
 
@@ -120,8 +151,11 @@ static void table_row_dots(OpsContext *c, double *out, View a, View b)
         char *host, *device;
         if (!context_stage_take(c, "row_dots", &host, &device))
             return;
-        cuda_row_dots(c->compute, (double *)(void *)device, view_rows(a, at, n, dtype_block_bytes(a.dtype)),
-                      view_rows(b, at, n, dtype_block_bytes(b.dtype)));
+        View x = view_rows(a, at, n, dtype_block_bytes(a.dtype)), y = view_rows(b, at, n, dtype_block_bytes(b.dtype));
+        if (c->exact)
+            exact_device_row_dots(c->compute, (double *)(void *)device, x, y);
+        else
+            cuda_row_dots(c->compute, (double *)(void *)device, x, y);
         launched(c, "row_dots");
         context_ok(c, "row_dots", cudaMemcpyAsync(host, device, n * 3 * sizeof *out, cudaMemcpyDeviceToHost, c->compute));
         if (!context_ok(c, "row_dots", cudaStreamSynchronize(c->compute)))
@@ -135,6 +169,11 @@ static void table_row_dots(OpsContext *c, double *out, View a, View b)
 static void multiply(OpsContext *c, const char *op, View y, View x, const Weight *w, const Weight *bias, float alpha,
                      const View *residual)
 {
+    if (c->exact) { /* has neither alpha nor residual: linear_add is not offered */
+        exact_device_linear(c->compute, y, x, (const float *)w->data, given(bias) ? (const float *)bias->data : NULL);
+        context_ok(c, op, cudaGetLastError());
+        return;
+    }
     GemmCall g;
     memset((void *)&g, 0, sizeof g);
     g.x = x.data, g.ld_x = (int64_t)x.ld;
@@ -217,8 +256,8 @@ static size_t cost_class(const AttentionItem *item, int window, int most_keys)
 }
 
 /* Sequences [0, n) of the list in one launch; they fit the ring. */
-static void attend(OpsContext *c, AttentionArgs *a, const AttnSeq *seqs, size_t n, size_t n_items, size_t n_segments,
-                   size_t rows)
+static void attend(OpsContext *c, AttentionArgs *a, ExactAttention *exact, const AttnSeq *seqs, size_t n, size_t n_items,
+                   size_t n_segments, size_t rows)
 {
     void *items_host, *segments_host;
     char *items_there = (char *)context_ring_take(c, "attention", n_items * sizeof(AttentionItem), &items_host);
@@ -259,6 +298,18 @@ static void attend(OpsContext *c, AttentionArgs *a, const AttnSeq *seqs, size_t 
     a->items = (const AttentionItem *)(const void *)items_there;
     a->segments = (const AttentionSegment *)(const void *)segments_there;
     a->n_items = (int)n_items;
+    if (c->exact) {
+        exact->items = (const AttentionItem *)(const void *)items_there;
+        exact->segments = (const AttentionSegment *)(const void *)segments_there;
+        exact->n_items = (int)n_items;
+        exact->most_queries = (int)rows;
+        exact->most_keys = most_keys;
+        if (most_keys > exact_device_most_keys())
+            context_fail(c, "attention", "a sequence is longer than the scores that fit shared memory");
+        else
+            context_ok(c, "attention", exact_device_attention(c->compute, exact));
+        return;
+    }
     context_ok(c, "attention", attention_launch(a, c->compute));
 }
 
@@ -266,6 +317,10 @@ static void table_attention(OpsContext *c, View out, View q, View k, View v, con
                             const AttnSpec *spec)
 {
     AttentionArgs a;
+    ExactAttention exact;
+    memset((void *)&exact, 0, sizeof exact);
+    exact.out = out, exact.q = q, exact.k = k, exact.v = v;
+    exact.spec = *spec;
     a.q = (const bf16 *)q.data, a.k = (const bf16 *)k.data, a.v = (const bf16 *)v.data;
     a.out = (bf16 *)out.data;
     a.ld_q = (int64_t)q.ld, a.ld_k = (int64_t)k.ld, a.ld_v = (int64_t)v.ld, a.ld_out = (int64_t)out.ld;
@@ -283,7 +338,7 @@ static void table_attention(OpsContext *c, View out, View q, View k, View v, con
         const void *slopes = context_ring_put(c, "attention", spec->alibi_slopes, (size_t)spec->n_heads * sizeof(float));
         if (!slopes)
             return;
-        a.slopes = (const float *)slopes;
+        a.slopes = exact.slopes = (const float *)slopes;
     }
     size_t rows = (size_t)attention_rows_of_item(spec->head_dim), room = c->layout.ring_part_bytes;
     for (size_t first = 0, end; first < n_seqs; first = end) {
@@ -296,7 +351,7 @@ static void table_attention(OpsContext *c, View out, View q, View k, View v, con
             segments += seqs[end].n_segments;
         }
         if (items && segments)
-            attend(c, &a, seqs + first, end - first, items, segments, rows);
+            attend(c, &a, &exact, seqs + first, end - first, items, segments, rows);
     }
 }
 
@@ -314,8 +369,12 @@ static void table_route(OpsContext *c, Routes out, View logits, const RouteSpec 
     a.top_k = spec->top_k;
     a.normalise = spec->normalise;
     enter(c, "route");
-    if (a.rows)
+    if (c->exact) {
+        exact_device_route(c->compute, out.expert, out.weight, logits, spec);
+        launched(c, "route");
+    } else if (a.rows) {
         context_ok(c, "route", moe_route(&a, c->compute));
+    }
 }
 
 /* The parts of the context's scratch that a mixture uses. */
@@ -328,7 +387,7 @@ static View dense(OpsContext *c, size_t offset, size_t rows, size_t cols)
 {
     View v;
     v.data = c->scratch + offset;
-    v.dtype = DTYPE_BF16;
+    v.dtype = c->exact ? DTYPE_F32 : DTYPE_BF16;
     v.rows = rows;
     v.cols = v.ld = cols;
     return v;
@@ -346,11 +405,12 @@ static void run_experts(OpsContext *c, const Mixture *m, const ExpertWeights *ex
         size_t at = (size_t)c->moe_first[e], rows = (size_t)c->moe_first[e + 1] - at;
         if (!rows)
             continue;
-        View x = view_rows(m->x, at, rows, sizeof(bf16)), y = view_rows(m->y, at, rows, sizeof(bf16));
+        size_t elem = dtype_block_bytes(m->x.dtype);
+        View x = view_rows(m->x, at, rows, elem), y = view_rows(m->y, at, rows, elem);
         View gate_up = m->gate_up, hidden = m->hidden;
         gate_up.rows = hidden.rows = rows;
         multiply(c, "moe", gate_up, x, &experts[e].gate_up, NULL, 1, NULL);
-        cuda_glu(c->compute, hidden, view_cols(gate_up, 0, f, sizeof(bf16)), view_cols(gate_up, f, f, sizeof(bf16)), act);
+        gate(c, hidden, view_cols(gate_up, 0, f, elem), view_cols(gate_up, f, f, elem), act);
         multiply(c, "moe", y, hidden, &experts[e].down, NULL, 1, NULL);
     }
 }
@@ -401,7 +461,7 @@ static void table_moe(OpsContext *c, View out, View x, Routes routes, const Expe
         return;
     }
     /* scratch for gates holds max_rows rows: so many an expert may get, and all choices together where they are few */
-    bool few = choices <= FEW_CHOICES && choices <= c->config.limits.max_rows;
+    bool few = !c->exact && choices <= FEW_CHOICES && choices <= c->config.limits.max_rows;
     Mixture m;
     m.slot_of = (int32_t *)(void *)(c->scratch + c->layout.moe_order);
     m.row_of = m.slot_of + most;
@@ -419,12 +479,18 @@ static void table_moe(OpsContext *c, View out, View x, Routes routes, const Expe
     g.x = (const bf16 *)x.data;
     g.out = (bf16 *)m.x.data;
     g.row_of = m.row_of;
-    g.ld = (int64_t)x.ld, g.n = (int)choices, g.d = (int)x.cols;
+    int halves = c->exact ? 2 : 1; /* rows are moved as they are: an f32 is two columns of 16 bits */
+    g.ld = (int64_t)x.ld * halves, g.n = (int)choices, g.d = (int)x.cols * halves;
     context_ok(c, "moe", moe_gather(&g, c->compute));
     if (few)
         run_few(c, &m, experts, spec->n_experts, f, act);
     else
         run_experts(c, &m, experts, spec->n_experts, f, act);
+    if (c->exact) {
+        exact_device_combine(c->compute, out, (const float *)m.y.data, m.slot_of, routes.weight, spec->top_k);
+        launched(c, "moe");
+        return;
+    }
     MoeCombine a;
     a.y = (const bf16 *)m.y.data;
     a.slot_of = m.slot_of;
@@ -472,7 +538,7 @@ static void table_head(OpsContext *c, const HeadArgs *args)
         context_fail(c, "head", "more rows or words than the context was opened for");
         return;
     }
-    bool scales = !given(args->bias);
+    bool scales = !given(args->bias) && !c->exact;
     multiply(c, "head", args->logits, args->x, args->w, args->bias, scales ? args->logit_scale : 1, NULL);
     double *results = (double *)(void *)(c->scratch + c->layout.results);
     CudaHead h;
@@ -494,7 +560,10 @@ static void table_head(OpsContext *c, const HeadArgs *args)
     h.lse = results + 3 * most;
     h.rank = (int32_t *)(void *)(results + 4 * most);
     h.top1 = h.rank + most;
-    cuda_head(c->compute, &h);
+    if (c->exact)
+        exact_device_head(c->compute, &h);
+    else
+        cuda_head(c->compute, &h);
     launched(c, "head");
     ContextPending *p = context_pending_new(c);
     p->rows = rows;
@@ -552,6 +621,19 @@ static Ops make_table()
     return o;
 }
 
+/* Numerics v1: f32 between operations, and no linear_add, which would round once where linear and add round twice. */
+static Ops make_exact_table()
+{
+    Ops o = make_table();
+    o.name = "cuda/exact";
+    o.gemm_dtype = o.act_dtype = DTYPE_F32;
+    o.context_bytes = context_bytes_exact;
+    o.open = context_open_exact;
+    o.weight_slot_bytes = weights_slot_bytes_exact;
+    o.linear_add = NULL;
+    return o;
+}
+
 static int count_devices(int *n, Error *e)
 {
     cudaError_t error = cudaGetDeviceCount(n);
@@ -599,8 +681,9 @@ static void take_back_memory(void *memory)
     (void)cudaHostUnregister(memory);
 }
 
-static const Ops table = make_table();
-static const CudaEntry entry = {&table, count_devices, describe_device, lend_memory, take_back_memory, &cuda_bench};
+static const Ops table = make_table(), exact_table = make_exact_table();
+static const CudaEntry entry = {&table,           count_devices, describe_device, lend_memory,
+                                take_back_memory, &cuda_bench,   &exact_table};
 
 extern "C" __attribute__((visibility("default"))) const CudaEntry *strata_cuda_entry(uint64_t abi)
 {

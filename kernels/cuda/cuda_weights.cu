@@ -78,9 +78,9 @@ static void columns_task(void *arg, size_t task, int thread)
 
 /* ---- preparing ---- */
 
-static DType dtype_of(WeightKind kind)
+static DType dtype_of(WeightKind kind, bool exact)
 {
-    return kind == WEIGHT_MATRIX ? DTYPE_BF16 : DTYPE_F32;
+    return kind == WEIGHT_MATRIX && !exact ? DTYPE_BF16 : DTYPE_F32;
 }
 
 /* From the stage, dense rows of `dtype`, to their place. */
@@ -153,12 +153,22 @@ static size_t vector_f32_bytes(size_t n)
     return (n * sizeof(float) + 63) & ~(size_t)63;
 }
 
-size_t weights_slot_bytes(WeightKind kind, const WeightPart *parts, size_t n_parts)
+static size_t slot_bytes(WeightKind kind, const WeightPart *parts, size_t n_parts, bool exact)
 {
-    size_t n = count_elems(parts, n_parts), bytes = n * dtype_block_bytes(dtype_of(kind));
+    size_t n = count_elems(parts, n_parts), bytes = n * dtype_block_bytes(dtype_of(kind, exact));
     if (kind == WEIGHT_VECTOR)
         bytes = vector_f32_bytes(n) + n * sizeof(bf16);
     return (bytes + 63) & ~(size_t)63;
+}
+
+size_t weights_slot_bytes(WeightKind kind, const WeightPart *parts, size_t n_parts)
+{
+    return slot_bytes(kind, parts, n_parts, false);
+}
+
+size_t weights_slot_bytes_exact(WeightKind kind, const WeightPart *parts, size_t n_parts)
+{
+    return slot_bytes(kind, parts, n_parts, true);
 }
 
 const bf16 *weights_vector_bf16(const Weight *w)
@@ -177,7 +187,7 @@ int weights_prepare(OpsContext *c, void *slot_memory, WeightKind kind, const Wei
                     Error *e)
 {
     char *to = (char *)slot_memory;
-    DType dtype = dtype_of(kind);
+    DType dtype = dtype_of(kind, c->exact);
     size_t rows = 0, n = count_elems(parts, n_parts), cols = n_parts ? parts[0].cols : 0;
     context_ok(c, "weights", cudaSetDevice(c->config.device_index));
     wait_for_uses(c, slot_memory);
