@@ -219,7 +219,7 @@ static int best_expert(const double *z, int n, int j)
     for (int x = 0; x < n; x++) {
         int better = 0;
         for (int y = 0; y < n; y++)
-            better += z[y] > z[x] || (z[y] == z[x] && y < x);
+            better += z[y] > z[x] || (y < x && z[y] == z[x]);
         if (better == j)
             return x;
     }

@@ -94,15 +94,17 @@ int web_answer_lens(const WebLive *live, const WebAsk *ask, const LabControl *co
               .first = ask->position < 0 ? 0 : (size_t)ask->position,
               .top = ask->top > 0 ? (size_t)ask->top : 5};
     WebPieces pieces = {calloc(live->limits.vocab, 1), live->limits.vocab};
-    double *rows = malloc(2 * l.n_positions * d * sizeof *rows + 1), *final = rows + l.n_positions * d;
+    double *rows = malloc(2 * l.n_positions * d * sizeof *rows + 1), *final = NULL;
     int32_t *targets = malloc(l.n_positions * sizeof *targets + 1);
     l.heads = calloc(l.n_points, sizeof *l.heads);
     if (!status && (!pieces.seen || !rows || !targets || !l.heads))
         status = error_set(e, STATUS_FAILED, "out of memory for the lens of %zu points", l.n_points);
     for (size_t i = 0; !status && i < l.n_positions; i++)
         targets[i] = l.first + i + 1 < n ? w.tokens.ids[l.first + i + 1] : -1;
-    if (!status)
+    if (!status) {
+        final = rows + l.n_positions * d;
         lab_node_rows(live->lab, w.stream.point[l.n_points - 1], l.first, l.n_positions, final);
+    }
     for (size_t p = 0; !status && p < l.n_points; p++) {
         double share = 0.7 / (double)l.n_points;
         lab_node_rows(live->lab, w.stream.point[p], l.first, l.n_positions, rows);
@@ -174,7 +176,7 @@ int web_answer_stream(const WebLive *live, const WebAsk *ask, const LabControl *
     Walked w;
     int status = walk(live, ask, control, 1, &w, out, e);
     size_t n = w.stream.n, d = lab_bench(live->lab)->model.traits.d_model;
-    double *pre = malloc(3 * n * d * sizeof *pre + 1), *mid = pre + n * d, *post = mid + n * d;
+    double *pre = malloc(3 * n * d * sizeof *pre + 1), *mid = pre ? pre + n * d : NULL, *post = pre ? mid + n * d : NULL;
     if (!status && !pre)
         status = error_set(e, STATUS_FAILED, "out of memory");
     StrBuf text[N_MEASURES] = {{0}};

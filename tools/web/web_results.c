@@ -1,44 +1,20 @@
 /* web_results.c: see web_results.h. */
-#include "tools/web/web_results.h"
+#include "tools/web/web_results_internal.h"
 
 #include <cjson/cJSON.h>
-#include <ctype.h>
 #include <dirent.h>
-#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/stat.h>
 
 #include "engine/base/file.h"
-#include "experiments/pair_file.h"
-#include "experiments/pos_run.h"
 #include "kernels/convert.h"
 #include "loaders/tensor_file.h"
 
-enum { MOST_RESULTS = 2000, MOST_DEPTH = 5, MOST_PAIRS = 50000, PREVIEW_BYTES = 120 };
+enum { MOST_RESULTS = 2000, MOST_DEPTH = 5 };
 static const size_t MOST_FILE = (size_t)256 << 20;
-
-typedef struct Result {
-    char *id; /* "removal/model_n185" */
-    bool is_diff;
-} Result;
-
-struct WebResults {
-    char *dir;
-    char *pairs; /* of the user's choice, or NULL */
-    Result *list;
-    size_t n;
-    StrBuf listing; /* results.json */
-    char *open_id;  /* of the run that is open */
-    char *open_dir;
-    PosRun run;
-    bool each_begun; /* of web_results_each */
-    size_t each_result, each_file;
-    StrBuf each_path;
-};
 
 /* -- names -- */
 
@@ -56,7 +32,7 @@ static bool is_name(const char *id)
 }
 
 /* The path of dir/id/name, links resolved, when it is a file inside dir; malloc'ed, NULL else. */
-static char *inside(const char *dir, const char *id, const char *name)
+char *web_results_inside(const char *dir, const char *id, const char *name)
 {
     if (!is_name(id))
         return NULL;
@@ -75,9 +51,9 @@ static char *inside(const char *dir, const char *id, const char *name)
     return NULL;
 }
 
-static bool has_file(const WebResults *r, const char *id, const char *name)
+bool web_results_has(const WebResults *r, const char *id, const char *name)
 {
-    char *path = inside(r->dir, id, name);
+    char *path = web_results_inside(r->dir, id, name);
     free(path);
     return path != NULL;
 }
@@ -86,14 +62,14 @@ static bool has_file(const WebResults *r, const char *id, const char *name)
 
 static int add_result(WebResults *r, const char *id, bool is_diff)
 {
-    Result *list = realloc(r->list, (r->n + 1) * sizeof *list);
+    WebResult *list = realloc(r->list, (r->n + 1) * sizeof *list);
     if (!list)
         return STATUS_FAILED;
     r->list = list;
-    char *copy = strdup(id);
-    if (!copy)
+    list[r->n] = (WebResult){strdup(id), is_diff};
+    if (!list[r->n].id)
         return STATUS_FAILED;
-    r->list[r->n++] = (Result){copy, is_diff};
+    r->n++;
     return STATUS_OK;
 }
 
@@ -102,7 +78,7 @@ static int find_results(WebResults *r, const char *id, int depth)
     if (r->n >= MOST_RESULTS || depth > MOST_DEPTH)
         return STATUS_OK;
     if (id[0]) {
-        bool orders = has_file(r, id, "ppl.json"), diff = has_file(r, id, "diff.json");
+        bool orders = web_results_has(r, id, "ppl.json"), diff = web_results_has(r, id, "diff.json");
         if ((orders && add_result(r, id, false)) || (diff && !orders && add_result(r, id, true)))
             return STATUS_FAILED;
     }
@@ -127,7 +103,7 @@ static int find_results(WebResults *r, const char *id, int depth)
 
 static int by_id(const void *a, const void *b)
 {
-    return strcmp(((const Result *)a)->id, ((const Result *)b)->id);
+    return strcmp(((const WebResult *)a)->id, ((const WebResult *)b)->id);
 }
 
 static void copy_text(const cJSON *json, const char *name, StrBuf *out)
@@ -157,8 +133,8 @@ static void describe_orders(const WebResults *r, const char *id, const cJSON *js
     strbuf_json_field_number(out, "n_orders", cJSON_GetArraySize(orders));
     copy_number(json, "n_tokens", "n_tokens", out);
     copy_number(baseline, "ppl", "ppl", out);
-    field_bool(out, "has_pos", has_file(r, id, "pos.json"));
-    field_bool(out, "has_tokens", has_file(r, id, "ledger.safetensors") && has_file(r, id, "rows.jsonl"));
+    field_bool(out, "has_pos", web_results_has(r, id, "pos.json"));
+    field_bool(out, "has_tokens", web_results_has(r, id, "ledger.safetensors") && web_results_has(r, id, "rows.jsonl"));
 }
 
 /* diff.json names its categories as an object or as a list. */
@@ -181,16 +157,16 @@ static void describe_diff(const WebResults *r, const char *id, const cJSON *json
         any = true;
     }
     strbuf_putc(out, ']');
-    field_bool(out, "has_pairs", r->pairs || has_file(r, id, "pairs.jsonl"));
-    field_bool(out, "has_maps", has_file(r, id, "diff.safetensors"));
+    field_bool(out, "has_pairs", r->pairs || web_results_has(r, id, "pairs.jsonl"));
+    field_bool(out, "has_maps", web_results_has(r, id, "diff.safetensors"));
 }
 
 /* A result that cannot be read is listed with the reason. */
-static void describe(const WebResults *r, const Result *result, StrBuf *out)
+static void describe(const WebResults *r, const WebResult *result, StrBuf *out)
 {
     StrBuf text = {0};
     Error e = {{0}};
-    char *path = inside(r->dir, result->id, result->is_diff ? "diff.json" : "ppl.json");
+    char *path = web_results_inside(r->dir, result->id, result->is_diff ? "diff.json" : "ppl.json");
     cJSON *json = path && !file_read(path, MOST_FILE, &text, &e) ? cJSON_ParseWithLength(text.data, text.len) : NULL;
     strbuf_puts(out, "{\"id\": ");
     strbuf_json_string(out, result->id, strlen(result->id));
@@ -209,7 +185,7 @@ static void describe(const WebResults *r, const Result *result, StrBuf *out)
     strbuf_free(&text);
 }
 
-static void close_run(WebResults *r)
+void web_results_close_run(WebResults *r)
 {
     pos_run_close(&r->run);
     free(r->open_id);
@@ -219,7 +195,7 @@ static void close_run(WebResults *r)
 
 int web_results_scan(WebResults *r, Error *e)
 {
-    close_run(r);
+    web_results_close_run(r);
     for (size_t i = 0; i < r->n; i++)
         free(r->list[i].id);
     r->n = 0;
@@ -262,7 +238,7 @@ void web_results_close(WebResults *r)
 {
     if (!r)
         return;
-    close_run(r);
+    web_results_close_run(r);
     for (size_t i = 0; i < r->n; i++)
         free(r->list[i].id);
     free(r->list);
@@ -273,154 +249,11 @@ void web_results_close(WebResults *r)
     free(r);
 }
 
-/* -- tokens -- */
-
-static int open_run(WebResults *r, const Result *result, Error *e)
-{
-    if (r->open_id && strcmp(r->open_id, result->id) == 0)
-        return 0;
-    close_run(r);
-    r->open_id = strdup(result->id);
-    r->open_dir = file_join(r->dir, result->id);
-    if (!r->open_id || !r->open_dir)
-        return 500;
-    int status = pos_run_open(r->open_dir, &r->run, e);
-    if (status)
-        close_run(r);
-    return status ? 500 : 0;
-}
-
-/* Tokens [first, end) of each window, the windows ascending on the token axis. */
-static size_t window_end(const LedgerView *l, size_t first)
-{
-    size_t end = first + 1;
-    while (end < l->n_tokens && l->window[end] == l->window[first])
-        end++;
-    return end;
-}
-
-/* A cut never splits a character. */
-static size_t whole_characters(const char *text, size_t len, size_t most)
-{
-    if (len <= most)
-        return len;
-    while (most > 0 && ((unsigned char)text[most] & 0xC0) == 0x80)
-        most--;
-    return most;
-}
-
-static void write_windows(const PosRun *run, StrBuf *out)
-{
-    static const char *const kinds[] = {"plain", "heading", "body"};
-    const LedgerView *l = &run->ledger;
-    strbuf_printf(out, "{\"n_windows\": %zu, \"windows\": [", run->n_windows);
-    for (size_t first = 0, end; first < l->n_tokens; first = end) {
-        end = window_end(l, first);
-        const PosRow *row = &run->rows[l->row[first]];
-        size_t from =
-            l->byte_start[first] <= (int64_t)row->len && row->n_tokens > end - first ? (size_t)l->byte_start[first] : 0;
-        strbuf_printf(out, "%s{\"window\": %d, \"row\": %d, \"kind\": \"%s\", \"article\": ", first ? ",\n" : "",
-                      l->window[first], l->row[first], kinds[row->kind]);
-        row->article < 0 ? strbuf_puts(out, "null") : strbuf_printf(out, "%lld", (long long)row->article);
-        strbuf_printf(out, ", \"n_tokens\": %zu, \"text\": ", end - first);
-        strbuf_json_string(out, row->text ? row->text + from : "",
-                           row->text ? whole_characters(row->text + from, row->len - from, PREVIEW_BYTES) : 0);
-        strbuf_putc(out, '}');
-    }
-    strbuf_puts(out, "]}\n");
-}
-
-static void write_window(const PosRun *run, size_t first, size_t end, StrBuf *out)
-{
-    const LedgerView *l = &run->ledger;
-    const PosRow *row = &run->rows[l->row[first]];
-    size_t from = 0, to = row->len;
-    if (row->n_tokens > end - first) { /* a part of the row: its own text only */
-        from = (size_t)l->byte_start[first];
-        to = (size_t)l->byte_end[end - 1];
-    }
-    strbuf_printf(out, "{\"window\": %d, \"row\": %d, \"first_byte\": %zu, \"text\": ", l->window[first], l->row[first], from);
-    strbuf_json_string(out, row->text ? row->text + from : "", row->text ? to - from : 0);
-    strbuf_puts(out, ", \"orders\": [");
-    for (size_t o = 0; o < l->n_orders; o++) {
-        strbuf_puts(out, o ? ", " : "");
-        strbuf_json_string(out, run->orders[o].name, strlen(run->orders[o].name));
-    }
-    const char *const names[] = {"], \"start\": [", "], \"end\": [", "], \"ids\": ["};
-    for (int k = 0; k < 3; k++) {
-        strbuf_puts(out, names[k]);
-        for (size_t t = first; t < end; t++) {
-            long long value = k == 2 ? (long long)l->token_id[t]
-                                     : (long long)((k ? l->byte_end : l->byte_start)[t]) - (row->text ? (long long)from : 0);
-            strbuf_printf(out, "%s%lld", t > first ? "," : "", value);
-        }
-    }
-    strbuf_puts(out, "], \"nll\": [");
-    for (size_t o = 0; o < l->n_orders; o++) {
-        strbuf_puts(out, o ? ",\n[" : "[");
-        for (size_t t = first; t < end; t++) {
-            double nll = ledger_view_nll(l, o, t);
-            strbuf_puts(out, t > first ? "," : "");
-            isfinite(nll) ? strbuf_printf(out, "%.5g", nll) : strbuf_puts(out, "null");
-        }
-        strbuf_putc(out, ']');
-    }
-    strbuf_puts(out, "], \"rank\": [");
-    for (size_t o = 0; o < l->n_orders; o++) {
-        strbuf_puts(out, o ? ",\n[" : "[");
-        for (size_t t = first; t < end; t++)
-            strbuf_printf(out, "%s%d", t > first ? "," : "", l->rank[o * l->n_tokens + t]);
-        strbuf_putc(out, ']');
-    }
-    strbuf_puts(out, "]}\n");
-}
-
-/* "12.json" -> 12 */
-static bool read_number(const char *text, const char *suffix, size_t *out)
-{
-    char *end;
-    if (!isdigit((unsigned char)text[0]) || strlen(text) > 18)
-        return false;
-    *out = strtoul(text, &end, 10);
-    return strcmp(end, suffix) == 0;
-}
-
-static int get_tokens(WebResults *r, const Result *result, const char *rest, StrBuf *out, Error *e)
-{
-    size_t window = 0;
-    bool all = strcmp(rest, "windows.json") == 0;
-    if (!all && !read_number(rest + strlen("tokens/"), ".json", &window)) {
-        error_set(e, STATUS_USAGE, "expected tokens/W.json with the number of a window");
-        return 400;
-    }
-    if (!has_file(r, result->id, "ledger.safetensors") || !has_file(r, result->id, "rows.jsonl")) {
-        error_set(e, STATUS_USAGE, "this result has no ledger.safetensors with rows.jsonl");
-        return 404;
-    }
-    int status = open_run(r, result, e);
-    if (status)
-        return status;
-    if (all) {
-        write_windows(&r->run, out);
-        return 200;
-    }
-    const LedgerView *l = &r->run.ledger;
-    for (size_t first = 0, end; first < l->n_tokens; first = end) {
-        end = window_end(l, first);
-        if ((size_t)l->window[first] == window) {
-            write_window(&r->run, first, end, out);
-            return 200;
-        }
-    }
-    error_set(e, STATUS_USAGE, "there is no window %zu", window);
-    return 404;
-}
-
 /* -- tensors -- */
 
 static int open_maps(const char *dir, const char *id, TensorFile *out, Error *e)
 {
-    char *path = inside(dir, id, "diff.safetensors");
+    char *path = web_results_inside(dir, id, "diff.safetensors");
     if (!path) {
         error_set(e, STATUS_USAGE, "\"%.200s\" is no result with diff.safetensors", id);
         return STATUS_USAGE;
@@ -476,7 +309,7 @@ int web_results_map(const char *output_dir, const char *id, const char *name, do
     return status;
 }
 
-static int get_maps(WebResults *r, const Result *result, const char *rest, StrBuf *out, const char **type, Error *e)
+static int get_maps(WebResults *r, const WebResult *result, const char *rest, StrBuf *out, const char **type, Error *e)
 {
     TensorFile file;
     bool list = strcmp(rest, "maps.json") == 0;
@@ -526,107 +359,9 @@ static int get_maps(WebResults *r, const Result *result, const char *rest, StrBu
     return status;
 }
 
-/* -- pairs -- */
-
-typedef struct PairFilter {
-    const char *category, *template_id, *search, *error;
-    size_t from, count;
-} PairFilter;
-
-static int read_filter(const WebParam *params, size_t n, PairFilter *f, Error *e)
-{
-    *f = (PairFilter){.count = MOST_PAIRS};
-    for (size_t i = 0; i < n; i++) {
-        const char *name = params[i].name, *value = params[i].value;
-        const char **text = strcmp(name, "category") == 0   ? &f->category
-                            : strcmp(name, "template") == 0 ? &f->template_id
-                            : strcmp(name, "search") == 0   ? &f->search
-                            : strcmp(name, "error") == 0    ? &f->error
-                                                            : NULL;
-        size_t *number = strcmp(name, "from") == 0 ? &f->from : strcmp(name, "count") == 0 ? &f->count : NULL;
-        if (text)
-            *text = value[0] ? value : NULL;
-        else if (!number)
-            return error_set(e, STATUS_USAGE,
-                             "unknown parameter \"%.40s\"; expected category, template, search, error, from, count", name);
-        else if (!read_number(value, "", number))
-            return error_set(e, STATUS_USAGE, "\"%s\": expected a whole number", name);
-    }
-    if (f->category && pair_category_find(f->category) < 0)
-        return error_set(e, STATUS_USAGE, "\"category\": there is no \"%.40s\"", f->category);
-    if (f->error && strcmp(f->error, "a") != 0 && strcmp(f->error, "b") != 0 && strcmp(f->error, "none") != 0)
-        return error_set(e, STATUS_USAGE, "\"error\": expected a, b or none");
-    return STATUS_OK;
-}
-
-static bool matches(const Pair *p, const PairFilter *f)
-{
-    if (f->category && strcmp(pair_category_name(p->category), f->category) != 0)
-        return false;
-    if (f->template_id && strcmp(p->template_id, f->template_id) != 0)
-        return false;
-    if (f->search && !strcasestr(p->a, f->search) && !strcasestr(p->b, f->search))
-        return false;
-    return !f->error || (p->error_side ? p->error_side == f->error[0] && !f->error[1] : strcmp(f->error, "none") == 0);
-}
-
-static void write_pair(const Pair *p, size_t index, StrBuf *out)
-{
-    strbuf_printf(out, "{\"index\": %zu", index);
-    strbuf_json_field_text(out, "a", p->a);
-    strbuf_json_field_text(out, "b", p->b);
-    strbuf_json_field_text(out, "category", pair_category_name(p->category));
-    strbuf_json_field_text(out, "template", p->template_id);
-    strbuf_puts(out, ", \"words\": [");
-    strbuf_json_string(out, p->words[0], strlen(p->words[0]));
-    strbuf_puts(out, ", ");
-    strbuf_json_string(out, p->words[1], strlen(p->words[1]));
-    strbuf_printf(out, "], \"edit_index\": %zu, \"onset_index\": ", p->edit_index);
-    p->onset_index < 0 ? strbuf_puts(out, "null") : strbuf_printf(out, "%lld", (long long)p->onset_index);
-    const char side[2] = {p->error_side, '\0'};
-    strbuf_json_field_text(out, "error_side", p->error_side ? side : NULL);
-    strbuf_printf(out, ", \"n_tokens\": %zu}", p->n_ids);
-}
-
-static int get_pairs(WebResults *r, const Result *result, const WebParam *params, size_t n_params, StrBuf *out, Error *e)
-{
-    PairFilter f;
-    PairFile file;
-    if (read_filter(params, n_params, &f, e))
-        return 400;
-    char *path = inside(r->dir, result->id, "pairs.jsonl");
-    if (!path && r->pairs && result->is_diff)
-        path = strdup(r->pairs);
-    if (!path) {
-        error_set(e, STATUS_USAGE, "this result has no pairs.jsonl");
-        return 404;
-    }
-    int status = pair_file_read(path, 0, &file, e);
-    free(path);
-    if (status)
-        return 500;
-    size_t n_matching = 0, written = 0;
-    StrBuf list = {0};
-    for (size_t i = 0; i < file.n_pairs; i++) {
-        if (!matches(&file.pairs[i], &f))
-            continue;
-        if (n_matching++ < f.from || written >= f.count || written >= MOST_PAIRS)
-            continue;
-        strbuf_puts(&list, written++ ? ",\n" : "");
-        write_pair(&file.pairs[i], i, &list);
-    }
-    strbuf_printf(out, "{\"n_pairs\": %zu, \"n_matching\": %zu, \"from\": %zu, \"pairs\": [", file.n_pairs, n_matching, f.from);
-    strbuf_append(out, list.data ? list.data : "", list.len);
-    strbuf_puts(out, "]}\n");
-    out->failed = out->failed || list.failed;
-    strbuf_free(&list);
-    pair_file_free(&file);
-    return 200;
-}
-
 /* -- dispatch -- */
 
-static const Result *find_result(const WebResults *r, const char *path, const char **rest)
+static const WebResult *find_result(const WebResults *r, const char *path, const char **rest)
 {
     for (size_t i = 0; i < r->n; i++) {
         size_t len = strlen(r->list[i].id);
@@ -649,21 +384,21 @@ int web_results_get(WebResults *r, const char *path, const WebParam *params, siz
         return 200;
     }
     const char *rest;
-    const Result *result = find_result(r, path + strlen("results/"), &rest);
+    const WebResult *result = find_result(r, path + strlen("results/"), &rest);
     if (!result) {
         error_set(e, STATUS_USAGE, "there is no such result; api/results.json lists them");
         return 404;
     }
     if (strcmp(rest, "pairs.json") == 0)
-        return get_pairs(r, result, params, n_params, out, e);
+        return web_results_pairs(r, result, params, n_params, out, e);
     if (strcmp(rest, "windows.json") == 0 || strncmp(rest, "tokens/", 7) == 0)
-        return get_tokens(r, result, rest, out, e);
+        return web_results_tokens(r, result, rest, out, e);
     if (strcmp(rest, "maps.json") == 0 || strncmp(rest, "maps/", 5) == 0)
         return get_maps(r, result, rest, out, type, e);
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         if (strcmp(rest, files[i]) != 0)
             continue;
-        char *file = inside(r->dir, result->id, files[i]);
+        char *file = web_results_inside(r->dir, result->id, files[i]);
         if (!file) {
             error_set(e, STATUS_USAGE, "this result has no %s", files[i]);
             return 404;
@@ -677,7 +412,7 @@ int web_results_get(WebResults *r, const char *path, const WebParam *params, siz
 }
 
 /* The files of one result, in order: fixed names first, then its windows, then its maps. NULL behind the last. */
-static const char *each_name(WebResults *r, const Result *result, size_t k, char *out, size_t room, Error *e)
+static const char *each_name(WebResults *r, const WebResult *result, size_t k, char *out, size_t room, Error *e)
 {
     static const char *const fixed[] = {"ppl.json",     "pos.json",   "diff.json", "run.json",
                                         "windows.json", "pairs.json", "maps.json"};
@@ -686,15 +421,15 @@ static const char *each_name(WebResults *r, const Result *result, size_t k, char
     enum { N_FIXED = sizeof fixed / sizeof *fixed };
     if (k < N_FIXED) {
         bool own_pairs = result->is_diff && r->pairs && strcmp(fixed[k], "pairs.json") == 0;
-        snprintf(out, room, "%s", own_pairs || has_file(r, result->id, needed[k]) ? fixed[k] : "");
+        snprintf(out, room, "%s", own_pairs || web_results_has(r, result->id, needed[k]) ? fixed[k] : "");
         return out;
     }
     k -= N_FIXED;
-    if (!result->is_diff && has_file(r, result->id, "ledger.safetensors")) {
+    if (!result->is_diff && web_results_has(r, result->id, "ledger.safetensors")) {
         const LedgerView *l = &r->run.ledger;
-        if (open_run(r, result, e))
+        if (web_results_open_run(r, result, e))
             return NULL;
-        for (size_t first = 0, i = 0; first < l->n_tokens; first = window_end(l, first), i++)
+        for (size_t first = 0, i = 0; first < l->n_tokens; first = web_results_window_end(l, first), i++)
             if (i == k) {
                 snprintf(out, room, "tokens/%d.json", l->window[first]);
                 return out;
@@ -702,7 +437,7 @@ static const char *each_name(WebResults *r, const Result *result, size_t k, char
         return NULL;
     }
     TensorFile file;
-    if (!result->is_diff || !has_file(r, result->id, "diff.safetensors") || open_maps(r->dir, result->id, &file, e))
+    if (!result->is_diff || !web_results_has(r, result->id, "diff.safetensors") || open_maps(r->dir, result->id, &file, e))
         return NULL;
     bool more = k < file.n_tensors;
     if (more)
@@ -721,7 +456,7 @@ bool web_results_each(WebResults *r, const char **path, Error *e)
         return true;
     }
     while (r->each_result < r->n) {
-        const Result *result = &r->list[r->each_result];
+        const WebResult *result = &r->list[r->each_result];
         const char *found = each_name(r, result, r->each_file++, name, sizeof name, e);
         if (!found) {
             r->each_result++;
