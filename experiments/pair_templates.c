@@ -7,10 +7,11 @@
 #include "engine/base/progress.h"
 
 enum {
-    CANDIDATES = 6, /* of which the one with the rarest words is taken */
-    DRAWS = 150,    /* at most, for one turn of a template */
-    FRUITLESS = 2,  /* turns without a new pair: the template is done */
-    HOPELESS = 300, /* draws of a template without a single good pair: its words are no tokens here */
+    CANDIDATES = 6,    /* of which the one with the rarest words is taken */
+    DRAWS = 150,       /* at most, for one turn of a template */
+    FRUITLESS = 2,     /* turns without a new pair: the template is done */
+    HOPELESS = 300,    /* draws of a template without a single good pair: its words are no tokens here */
+    HOPELESS_WORD = 3, /* times a word was several tokens */
     MIN_WORDS = 5,
     MAX_WORDS = 25,
     FIRST_EDIT = 2, /* the first token is an attention sink; the second keeps clear of it */
@@ -22,6 +23,7 @@ typedef struct Filler {
     const PairTemplatesOptions *o;
     PairSet *set;
     PairCounts words; /* of the category */
+    PairCounts split; /* edited words of the category that are no token: how often they were drawn */
     PairDraft draft;
     PairScratch scratch;
     StrBuf key;
@@ -41,6 +43,38 @@ static size_t *word_count(Filler *f, const Pair *p)
     strbuf_reset(&f->key);
     pair_set_word_key(p, &f->key);
     return f->key.failed ? NULL : pair_counts_at(&f->words, f->key.data, f->key.len);
+}
+
+/* How often the edited word of a side was no token; NULL when memory is out. */
+static size_t *split_count(Filler *f, int side)
+{
+    const PairText *t = &f->draft.side[side];
+    return pair_counts_at(&f->split, t->text.data + t->edit_begin, t->edit_end - t->edit_begin);
+}
+
+/* A word that was several tokens again and again: its sentences are not drawn on and on. */
+static bool is_hopeless(Filler *f)
+{
+    for (int s = 0; s < 2; s++) {
+        const size_t *n = split_count(f, s);
+        if (n && *n >= HOPELESS_WORD)
+            return true;
+    }
+    return false;
+}
+
+/* Blames the edited words that, with the space before them, are more than one token. */
+static void count_split(Filler *f)
+{
+    for (int s = 0; s < 2; s++) {
+        const TokenList *l = &f->scratch.lists[s];
+        const PairText *t = &f->draft.side[s];
+        size_t begin = t->edit_begin - (t->edit_begin > 0), n_tokens = 0, *n = split_count(f, s);
+        for (size_t i = 0; i < l->n; i++)
+            n_tokens += l->tokens[i].byte_start < t->edit_end && l->tokens[i].byte_end > begin;
+        if (n)
+            *n += n_tokens > 1;
+    }
 }
 
 static PairCandidate candidate_of(const PairDraft *d, const PairTemplate *t)
@@ -82,7 +116,13 @@ static int draw_one(Filler *f, TemplateState *state, Pair *out, bool *good)
         return error_set(f->e, STATUS_FAILED, "no memory for the pairs");
     if (seen)
         return STATUS_OK;
+    if (is_hopeless(f)) {
+        state->n_bad += !state->has_given;
+        return STATUS_OK;
+    }
     *good = pair_verify(f->t, &c, &rules, &f->scratch, &f->set->arena, out, reason, &status, f->e);
+    if (!status && !*good)
+        count_split(f);
     if (*good || status)
         return status;
     state->n_bad += !state->has_given;
@@ -160,10 +200,12 @@ int pair_templates_fill(const PairGrammar *g, const Tokenizer *t, const PairTemp
         if (!o->wanted[c])
             continue;
         pair_counts_free(&f.words);
+        pair_counts_free(&f.split);
         status = fill_category(&f, (PairCategory)c, states, &shortages[c], &progress);
     }
     progress_end(&progress);
     pair_counts_free(&f.words);
+    pair_counts_free(&f.split);
     pair_draft_free(&f.draft);
     pair_scratch_free(&f.scratch);
     strbuf_free(&f.key);

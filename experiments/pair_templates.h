@@ -2,7 +2,8 @@
  *
  * Round by round each template gives one pair: of a few drawn and verified ones, that whose edited words were taken least often. Each category
  * draws from its own stream of the seed, so that it gives the same pairs whatever other categories are asked for, and a larger number only
- * adds to a smaller one's. A template that gave nothing in two rounds is done. Nothing is padded: `why` says what was missing. */
+ * adds to a smaller one's. A template that gave nothing in two rounds is done; an edited word that was several tokens
+ * three times is left alone. Nothing is padded: `why` says what was missing. */
 #ifndef STRATA_EXPERIMENTS_PAIR_TEMPLATES_H
 #define STRATA_EXPERIMENTS_PAIR_TEMPLATES_H
 
