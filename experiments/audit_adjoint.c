@@ -28,14 +28,14 @@ static double begin(const AuditTensor *logits, const int32_t *ids, const double 
     double own = 0;
     for (size_t t = 0; t + 1 < n; t++) {
         const double *z = logits->v + t * v;
-        double most = -INFINITY, total = 0;
-        for (size_t i = 0; i < v; i++)
+        double most = z[0], total = 0;
+        for (size_t i = 1; i < v; i++)
             most = z[i] > most ? z[i] : most;
         for (size_t i = 0; i < v; i++)
             total += exp(z[i] - most);
         for (size_t i = 0; i < v; i++)
             bar[t * v + i] = (exp(z[i] - most) / total - (i == (size_t)ids[t + 1])) / (double)(n - 1);
-        own += (nll[t] - (most + log(total) - z[ids[t + 1]])) / (double)(n - 1);
+        own += (nll[t] - (most + log(fmax(total, 1)) - z[ids[t + 1]])) / (double)(n - 1); /* the largest term is 1 */
     }
     return own;
 }

@@ -109,9 +109,10 @@ static double rounding_band(const OrdersAudit *a)
 
 static int sampling(const OrdersAudit *a, Verdict *v, Error *e)
 {
-    double *sums = calloc(3 * a->n_units, sizeof *sums), *tokens = sums + 2 * a->n_units;
+    double *sums = calloc(3 * a->n_units, sizeof *sums);
     if (!sums)
         return error_set(e, STATUS_FAILED, "audit: out of memory for %zu units", a->n_units);
+    double *tokens = sums + 2 * a->n_units;
     size_t at = 0;
     for (size_t w = 0; w < a->losses.n_windows; w++) {
         size_t many = a->losses.starts[w + 1] - a->losses.starts[w] - 1, u = (size_t)a->unit[w];

@@ -66,11 +66,12 @@ static int measure(const Workbench *w, AuditOwn *o, Error *e)
     size_t layers = (size_t)t->n_layers, values = o->mode.n_tokens * t->d_model, n;
     o->accumulated = arena_array(&o->arena, o->report.n + 1, sizeof *o->accumulated);
     o->block = arena_array(&o->arena, layers + 1, sizeof *o->block);
-    double *found = malloc(2 * values * sizeof *found + 1), *expected = found + values;
+    double *found = malloc(2 * values * sizeof *found + 1);
     if (!o->accumulated || !o->block || !found) {
         free(found);
         return error_set(e, STATUS_FAILED, "audit: out of memory for %zu operations", o->report.n);
     }
+    double *expected = found + values;
     int status = STATUS_OK;
     for (size_t i = 0; !status && i < o->report.n; i++) {
         const AuditTensor *out = o->report.ops[i].out, *reference = audit_record_find(&o->reference, out->name);

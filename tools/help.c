@@ -20,7 +20,7 @@ static const char overview[] =
     "  strata diff      how pairs that differ in one token differ inside the model\n"
     "  strata dim       one dimension of the residual stream: spread, contexts, tokens, ablation\n"
     "  strata trace     residual streams of a text at every step, to safetensors\n"
-    "  strata audit     every operation against f64, in a dump of another implementation\n"
+    "  strata audit     every operation against f64: our own runs, a finished sweep, another implementation\n"
     "  strata serve     the lab in the browser: a live model, and the results of the studies\n"
     "  strata next      the next-word table and the logit lens of a text\n"
     "  strata inspect   what a model is: shapes, dtypes, bytes, FLOPs, traits\n"
