@@ -83,9 +83,11 @@ static int write_curves(const Diff *s, Error *e)
                 else
                     table_text(&t, "final_norm");
                 table_text(&t, diff_curve_names[i % DIFF_N_CURVES]);
-                table_number(&t, x->pairs, -1);
-                table_number(&t, x->control, -1);
-                table_number(&t, x->shuffled, -1);
+                bool is_cosine =
+                    i % DIFF_N_CURVES == DIFF_CURVE_COSINE; /* kept as 1 - cosine, told as cosine like in diff.json */
+                table_number(&t, is_cosine ? 1 - x->pairs : x->pairs, -1);
+                table_number(&t, is_cosine ? 1 - x->control : x->control, -1);
+                table_number(&t, is_cosine ? 1 - x->shuffled : x->shuffled, -1);
                 table_number(&t, x->cell.ratio, -1);
                 table_number(&t, x->cell.lo, -1);
                 table_number(&t, x->cell.hi, -1);

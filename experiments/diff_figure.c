@@ -466,6 +466,14 @@ static int draw_scatter(const Draw *d, const float *mean, const float *sd, const
 
 /* ---- all ---- */
 
+static bool any_ratio(const Draw *d)
+{
+    for (size_t i = 0; i < d->n_points * d->D; i++)
+        if (isfinite((double)d->ratio[i]))
+            return true;
+    return false;
+}
+
 int diff_figure_category(const DiffFigure *f, const DiffViewCategory *c, Error *e)
 {
     const DiffView *r = f->r;
@@ -479,8 +487,9 @@ int diff_figure_category(const DiffFigure *f, const DiffViewCategory *c, Error *
                 *control = diff_view_tensor(r, "control", c->name, f->position),
                 *mean = diff_view_tensor(r, "mean", c->name, f->position),
                 *sd = diff_view_tensor(r, "sd", c->name, f->position), *sigma = diff_view_tensor(r, "sigma", NULL, NULL);
-    int status = d.ratio ? draw_whole(&d, e) : STATUS_OK;
-    if (!status && d.ratio)
+    bool has_ratios = d.ratio && any_ratio(&d); /* none where no pair had a control */
+    int status = has_ratios ? draw_whole(&d, e) : STATUS_OK;
+    if (!status && has_ratios)
         status = draw_stable(&d, e);
     if (!status)
         status = draw_ranked(&d, e);

@@ -1,5 +1,6 @@
 /* diff_figure_layers.c: Study B's figures over layers: curves by category, controls, contrast, claims, margins; see diff_figure.h. */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -75,6 +76,8 @@ int diff_figure_curves(const DiffFigure *f, Error *e)
 {
     static const char *const headers[] = {"category", "layer", "pairs", "control", "ratio", "ci95_lo", "ci95_hi"};
     static const double rules[] = {DIFF_STATS_RATIO, 1};
+    char names[MAX_PANELS][64];
+    bool any_without = false;
     Panels *p = calloc(1, sizeof *p);
     Table t;
     StrBuf title = {0}, note = {0};
@@ -86,7 +89,10 @@ int diff_figure_curves(const DiffFigure *f, Error *e)
         const DiffViewCurve *v = at ? diff_view_curve(at, "norm") : NULL;
         if (!v || !any_finite(v->ratio, f->r->n_points))
             continue;
-        FigurePlot *plot = panel_begin(p, diff_draw_say(f, c->name), curve_axis(f), diff_draw_say(f, "difference / control"));
+        bool has_band = any_finite(v->lo, f->r->n_points);
+        snprintf(names[p->n], sizeof names[p->n], "%.50s%s", diff_draw_say(f, c->name), has_band ? "" : " *");
+        any_without = any_without || !has_band;
+        FigurePlot *plot = panel_begin(p, names[p->n], curve_axis(f), diff_draw_say(f, "difference / control"));
         plot->rules = rules;
         plot->n_rules = 2;
         panel_add(p, NULL, v->ratio, v->lo, v->hi, f->r->n_points);
@@ -104,6 +110,8 @@ int diff_figure_curves(const DiffFigure *f, Error *e)
     diff_draw_sentence(f, "Mean norm of the difference in the residual stream, pairs over matched control", &note);
     diff_draw_sentence(f, "Bands: 95 % intervals, clustered by template and word pair", &note);
     diff_draw_sentence(f, "Dashed: 1 (no difference to the control) and 0.8 (the margin set beforehand)", &note);
+    if (any_without)
+        diff_draw_sentence(f, "*: too few pairs with a control for an interval", &note);
     if (!p)
         status = error_set(e, STATUS_FAILED, "figures: no memory");
     if (!status && p->n)

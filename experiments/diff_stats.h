@@ -20,7 +20,7 @@
  *   the same on the log scale, t = log(R / r) / (se / R), se^2 = V(R) / x-bar^2, upper bound R exp(q se / R): where a few clusters carry
  *     the large differences of pairs but not of controls and were not drawn, V is too small exactly when R is, and the log is
  *     the safer one of both. The larger p and the larger bound count, so that both tests must reject.
- * Levels and coverage: tests/test_diff_levels.c and tests/data/diff_stats/levels.txt (2,000 runs a line): at most 5 % for normal, lognormal
+ * Levels and coverage: tests/test_diff_levels.c and tests/data/diff_stats/levels.txt, claims.txt (2,000 runs a line): at most 5 % for normal, lognormal
  * and t_3 noise with effects of templates and words, 6 to 60 clusters, equal or not. What remains: where the control has no such
  * effects while the pairs' spread by half an e-fold it is up to 8 %, by a whole one up to 12 % (any test of a mean has such a law:
  * Bahadur and Savage 1956). With very unequal clusters it is cautious instead.

@@ -1,7 +1,7 @@
 /* test_diff_levels.c: do the statistics of Study B hold their level, and do they find what is there? Simulations with known answers.
  *
- * `test_diff_levels` runs a small part and judges it; `test_diff_levels full [RUNS]` prints the whole table (2,000 runs a line; its
- * output is tests/data/diff_stats/levels.txt).
+ * `test_diff_levels` runs a small part and judges it; `test_diff_levels levels [RUNS]` and `test_diff_levels claims [RUNS]` print the
+ * whole tables (2,000 runs a line; their output is tests/data/diff_stats/levels.txt and claims.txt).
  *
  * A pair of template g and word pair h has, at each coordinate, y = r * e * exp(s_t u_g + s_w v_h) and a control x = e' * exp(s_t u'_g + s_w v'_h),
  * each divided by its mean, so that the true ratio is r: e is |normal|, lognormal (sigma 1) or |t with 3 df| (no third moment); u,
@@ -290,16 +290,17 @@ static void print_noise(const Noise *n)
            n->control_sd < 0 ? "   " : " c=0");
 }
 
-static int full(size_t runs)
+static void print_levels(size_t runs)
 {
     const size_t D = 32;
-    printf("# test_diff_levels full %zu\n# %zu runs of %zu coordinates a line; rejections of a true ratio of 0.8, in percent.\n"
-           "# law of a pair, sd of template effects, of word effects (log), correlation with the control's; c=0: the control "
-           "has no\n"
-           "# such effects and is |normal|, the worst case. covered: two-sided 95 %% intervals; halves: level of each half at "
-           "5 %%.\n"
-           "# Standard error of 5 %%: at most 0.5 (if the coordinates of a run were one), 0.09 if they were independent.\n",
-           runs, runs, D);
+    printf(
+        "# test_diff_levels levels %zu\n# %zu runs of %zu coordinates a line; rejections of a true ratio of 0.8, in percent.\n"
+        "# law of a pair, sd of template effects, of word effects (log), correlation with the control's; c=0: the control "
+        "has no\n"
+        "# such effects and is |normal|, the worst case. covered: two-sided 95 %% intervals; halves: level of each half at "
+        "5 %%.\n"
+        "# Standard error of 5 %%: at most 0.5 (if the coordinates of a run were one), 0.09 if they were independent.\n",
+        runs, runs, D);
     printf("%-30s %-23s %7s %7s %7s %9s %8s\n", "clusters", "noise", "5 %", "1 %", "0.1 %", "covered", "halves");
     for (size_t i = 0; i < N_DESIGNS; i++)
         for (size_t k = 0; k < N_NOISES; k++) {
@@ -313,11 +314,17 @@ static int full(size_t runs)
                    100 * l.covered / l.n, l.half_n > 0 ? 100 * l.half_at_5 / l.half_n : NAN);
             fflush(stdout);
         }
-    printf("\n# claims among %d coordinates with dependent template effects (half of their variance is common to all); false: "
+}
+
+static void print_claims(size_t runs)
+{
+    const size_t D = 100;
+    printf("# test_diff_levels claims %zu\n", runs);
+    printf("# claims among %zu coordinates with dependent template effects (half of their variance is common to all); false: "
            "mean share\n"
            "# of false claims; any: runs with a false claim; power at ratio 0.4 and 0.6; the ten best of one half and their "
            "score in the other.\n",
-           200);
+           D);
     printf("%-30s %-14s %7s %7s %8s %8s %8s %8s\n", "clusters", "truth", "false", "any", "0.4", "0.6", "chosen", "scored");
     for (size_t i = 0; i < N_DESIGNS; i++) {
         static const struct {
@@ -326,7 +333,7 @@ static int full(size_t runs)
         } truths[] = {{"all 1.0", 1, 1}, {"all 0.8", 0.8, 1}, {"90 % at 0.8", 0.8, 0.9}, {"90 % at 1.0", 1, 0.9}};
         for (size_t k = 0; k < 4; k++) {
             Noise n = {HALF_NORMAL, 0.4, designs[i].n_words < DIFF_STATS_MIN_CLUSTERS ? 0 : 0.3, 0.5, -1, 0.5};
-            Discoveries d = measure_discoveries(&designs[i], &n, 200, runs / 2, truths[k].null, truths[k].share);
+            Discoveries d = measure_discoveries(&designs[i], &n, D, runs, truths[k].null, truths[k].share);
             printf("%-30s %-14s %7.2f %7.2f %8.1f %8.1f %8.3f %8.3f\n", designs[i].name, truths[k].name, 100 * d.false_rate,
                    100 * d.any_false, 100 * d.power_04, 100 * d.power_06, d.chosen_ratio, d.scored_ratio);
             fflush(stdout);
@@ -335,10 +342,9 @@ static int full(size_t runs)
     printf("\n# error minus meaning, both ratios 0.9: rejections at 5 %%, two-sided, in percent\n");
     for (size_t i = 0; i < N_DESIGNS; i++) {
         Noise n = {HALF_NORMAL, 0.4, designs[i].n_words < DIFF_STATS_MIN_CLUSTERS ? 0 : 0.3, 0.5, -1, 0};
-        printf("%-30s %7.2f\n", designs[i].name, 100 * measure_contrast(&designs[i], &n, D, runs / 4));
+        printf("%-30s %7.2f\n", designs[i].name, 100 * measure_contrast(&designs[i], &n, 16, runs / 4));
         fflush(stdout);
     }
-    return 0;
 }
 
 /* ---- the part that is judged ---- */
@@ -395,8 +401,11 @@ static void test_planted_are_found(void)
 
 int main(int argc, char **argv)
 {
-    if (argc > 1 && strcmp(argv[1], "full") == 0)
-        return full(argc > 2 ? strtoull(argv[2], NULL, 10) : 2000);
+    bool levels = argc > 1 && strcmp(argv[1], "levels") == 0, claims = argc > 1 && strcmp(argv[1], "claims") == 0;
+    if (levels || claims) {
+        (levels ? print_levels : print_claims)(argc > 2 ? strtoull(argv[2], NULL, 10) : 2000);
+        return 0;
+    }
     RUN(test_level_is_held);
     RUN(test_noise_claims_nothing);
     RUN(test_planted_are_found);
