@@ -48,4 +48,16 @@ holds 'a dimension as JSON' "$tmp/out" '"schema": "strata.dim/1"'
 refuses 2 'LAYER:DIMENSION' dim 12 $DIM
 refuses 2 'a dimension below 32' dim 1:32 $DIM
 refuses 2 'from 0 (the embedding) to 3' dim 4:0 $DIM
+works 'differences are saved' "$STRATA" diff $TINY --save_pairs 100 --output_dir "$tmp/saved" --quiet
+PYTHON=${PYTHON:-python3}
+if "$PYTHON" -c 'import numpy' 2>/dev/null; then
+    works 'verify_diff.py' "$PYTHON" tools/verify_diff.py "$tmp/saved"
+    holds 'verify_diff.py' "$tmp/out" 'verified from saved pairs: 18 categories and positions (0 more'
+    works 'verify_diff.py with controls' "$PYTHON" tools/verify_diff.py "$tmp/a"
+    sed 's/"mean_abs": 0\.\([0-9]\)/"mean_abs": 0.1\1/' "$tmp/a/diff.json" >"$tmp/changed" && cp "$tmp/changed" "$tmp/a/diff.json"
+    "$PYTHON" tools/verify_diff.py "$tmp/a" >"$tmp/out" 2>"$tmp/err"
+    if [ $? = 1 ] && grep -q mean_abs "$tmp/err"; then ok; else bad 'verify_diff.py passes a changed diff.json'; fi
+else
+    skip 'verify_diff.py: Python has no numpy'
+fi
 finish

@@ -1,7 +1,7 @@
 /* test_diff_levels.c: do the statistics of Study B hold their level, and do they find what is there? Simulations with known answers.
  *
- * `test_diff_levels` runs a small part and judges it; `test_diff_levels levels [RUNS]` and `test_diff_levels claims [RUNS]` print the
- * whole tables (2,000 runs a line; their output is tests/data/diff_stats/levels.txt and claims.txt).
+ * `test_diff_levels` runs a small part and judges it; `test_diff_levels levels|claims [RUNS [FIRST]]` print the
+ * whole tables (2,000 runs a line unless said, from the design FIRST on; their output is tests/data/diff_stats/levels.txt and claims.txt).
  *
  * A pair of template g and word pair h has, at each coordinate, y = r * e * exp(s_t u_g + s_w v_h) and a control x = e' * exp(s_t u'_g + s_w v'_h),
  * each divided by its mean, so that the true ratio is r: e is |normal|, lognormal (sigma 1) or |t with 3 df| (no third moment); u,
@@ -290,7 +290,7 @@ static void print_noise(const Noise *n)
            n->control_sd < 0 ? "   " : " c=0");
 }
 
-static void print_levels(size_t runs)
+static void print_levels(size_t runs, size_t first)
 {
     const size_t D = 32;
     printf(
@@ -302,7 +302,7 @@ static void print_levels(size_t runs)
         "# Standard error of 5 %%: at most 0.5 (if the coordinates of a run were one), 0.09 if they were independent.\n",
         runs, runs, D);
     printf("%-30s %-23s %7s %7s %7s %9s %8s\n", "clusters", "noise", "5 %", "1 %", "0.1 %", "covered", "halves");
-    for (size_t i = 0; i < N_DESIGNS; i++)
+    for (size_t i = first; i < N_DESIGNS; i++)
         for (size_t k = 0; k < N_NOISES; k++) {
             Noise n = noises[k];
             if (designs[i].n_words < DIFF_STATS_MIN_CLUSTERS) /* a claim about these words: they are fixed */
@@ -316,17 +316,17 @@ static void print_levels(size_t runs)
         }
 }
 
-static void print_claims(size_t runs)
+static void print_claims(size_t runs, size_t first)
 {
     const size_t D = 100;
-    printf("# test_diff_levels claims %zu\n", runs);
+    printf("# test_diff_levels claims %zu %zu\n", runs, first);
     printf("# claims among %zu coordinates with dependent template effects (half of their variance is common to all); false: "
            "mean share\n"
            "# of false claims; any: runs with a false claim; power at ratio 0.4 and 0.6; the ten best of one half and their "
            "score in the other.\n",
            D);
     printf("%-30s %-14s %7s %7s %8s %8s %8s %8s\n", "clusters", "truth", "false", "any", "0.4", "0.6", "chosen", "scored");
-    for (size_t i = 0; i < N_DESIGNS; i++) {
+    for (size_t i = first; i < N_DESIGNS; i++) {
         static const struct {
             const char *name;
             double null, share;
@@ -403,7 +403,8 @@ int main(int argc, char **argv)
 {
     bool levels = argc > 1 && strcmp(argv[1], "levels") == 0, claims = argc > 1 && strcmp(argv[1], "claims") == 0;
     if (levels || claims) {
-        (levels ? print_levels : print_claims)(argc > 2 ? strtoull(argv[2], NULL, 10) : 2000);
+        (levels ? print_levels : print_claims)(argc > 2 ? strtoull(argv[2], NULL, 10) : 2000,
+                                               argc > 3 ? strtoull(argv[3], NULL, 10) : 0);
         return 0;
     }
     RUN(test_level_is_held);

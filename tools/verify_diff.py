@@ -199,9 +199,11 @@ def check_csv(folder, d):
             if curve is None or not line["layer"].isdigit() or int(line["layer"]) >= len(curve["pairs"]):
                 continue
             for field in ("pairs", "control", "ratio", "lo", "hi"):
-                if field in line and field in curve:
+                value = number(line.get(field) or None)
+                want = curve[field][int(line["layer"])] if field in curve else None
+                if want is not None or math.isfinite(value) and field in curve:  # JSON has no infinity
                     close("curves.csv %s %s %s" % (line["category"], line["position"], field),
-                          number(line[field] or None), number(curve[field][int(line["layer"])]), 1e-12)
+                          value, number(want), 1e-12)
             done += 1
     return done
 
