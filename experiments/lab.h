@@ -81,6 +81,10 @@ int lab_head_rows(Lab *lab, const double *x, size_t n, const int32_t *targets, c
                   const LabControl *control, double from, double share, LabHead *out, Error *e);
 void lab_head_free(LabHead *h); /* accepts zeroed */
 
+/* The logit lens at every point and token: out [n_steps + 1], each of s->n rows; KL(last point || this one). */
+int lab_lens(Lab *lab, const LabStream *s, const int32_t *ids, const LabControl *control, double from, double share,
+             LabHead *out, Error *e);
+
 /* One half of one step once more, watched: what each of its operations read and wrote. part: PART_BOTH for a parallel residual's
  * whole layer, else PART_ATTN or PART_MLP. */
 int lab_watch_step(Lab *lab, const LabStream *s, const Order *order, size_t step, Part part, const int32_t *ids,

@@ -216,6 +216,42 @@ int lab_head_rows(Lab *lab, const double *x, size_t n, const int32_t *targets, c
     return status;
 }
 
+/* Tile by tile of tokens, so that the last point's logits are computed once for all points. */
+int lab_lens(Lab *lab, const LabStream *s, const int32_t *ids, const LabControl *control, double from, double share,
+             LabHead *out, Error *e)
+{
+    LabHeadScratch *x = &lab->scratch;
+    size_t n_points = s->n_steps + 1, resid = dtype_block_bytes(lab_ops(lab)->resid_dtype), done = 0;
+    int status = STATUS_OK;
+    memset(out, 0, n_points * sizeof *out);
+    for (size_t p = 0; !status && p < n_points; p++)
+        status = head_alloc(&out[p], s->n, e);
+    for (size_t at = 0; !status && at < s->n; at += LAB_HEAD_ROWS) {
+        size_t rows = s->n - at < LAB_HEAD_ROWS ? s->n - at : LAB_HEAD_ROWS;
+        View reference = x->reference, logits = x->logits;
+        reference.rows = logits.rows = rows;
+        for (size_t i = 0; i < rows; i++)
+            x->targets[i] = at + i + 1 < s->n ? ids[at + i + 1] : -1;
+        head_tile(lab, view_rows(s->point[s->n_steps]->residual, at, rows, resid), x->targets, reference, x->reference_lse,
+                  NULL, NULL);
+        for (size_t p = 0; !status && p < n_points; p++) {
+            if (lab_stopped(control)) {
+                status = error_set(e, STATUS_INTERRUPTED, "interrupted");
+                break;
+            }
+            head_tile(lab, view_rows(s->point[p]->residual, at, rows, resid), x->targets, logits, x->lse, &reference,
+                      x->reference_lse);
+            if (!(status = lab_ops(lab)->sync(lab->tap.context, e)))
+                keep_tile(lab, &out[p], at, rows, logits, x->lse, true);
+            done += rows;
+            lab_report(control, from + share * (double)done / (double)(n_points * s->n));
+        }
+    }
+    for (size_t p = 0; status && p < n_points; p++)
+        lab_head_free(&out[p]);
+    return status;
+}
+
 /* -- watching -- */
 
 int lab_watch_step(Lab *lab, const LabStream *s, const Order *order, size_t step, Part part, const int32_t *ids,

@@ -407,6 +407,15 @@ static void test_lens_is_next(void)
         if (probability) /* the same head on as many rows in another tile: f32 sums of 192 products */
             CHECK_NEAR(h.p[p * LAB_TOP], probability->number, 1e-5);
     }
+    LabHead *all = calloc(s.n_steps + 1, sizeof *all); /* at every token, the last among them */
+    CHECK(!lab_lens(lab, &s, ids, NULL, 0, 1, all, &e));
+    for (size_t p = 0; p <= s.n_steps; p++) {
+        CHECK(all[p].ids[(n - 1) * LAB_TOP] == h.ids[p * LAB_TOP]);
+        CHECK_NEAR(all[p].p[(n - 1) * LAB_TOP], h.p[p * LAB_TOP], 1e-5);
+        CHECK(p < s.n_steps ? all[p].kl[0] > 0 : fabs(all[p].kl[0]) <= 1e-6);
+        lab_head_free(&all[p]);
+    }
+    free(all);
     const JsonValue *next = json_get(root, "next");
     for (size_t i = 0; next && i < next->len; i++)
         CHECK(json_get(&next->items[i], "id")->integer == h.ids[s.n_steps * LAB_TOP + i]);

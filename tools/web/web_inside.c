@@ -42,8 +42,27 @@ static void end_walk(const WebLive *live, Walked *w)
 
 typedef struct Lens {
     size_t n_points, n_positions, first, top;
-    LabHead *heads; /* [n_points] */
+    LabHead *heads; /* [n_points], a row each position; or one, a row each point, when a single position was asked for */
+    bool is_single;
 } Lens;
+
+static void write_row(const Lens *l, size_t field, size_t point, size_t position, bool has_next, WebPieces *pieces, StrBuf *out)
+{
+    const LabHead *h = l->is_single ? l->heads : &l->heads[point];
+    size_t row = l->is_single ? point : position, n = 0;
+    while (n < l->top && h->ids[row * LAB_TOP + n] >= 0)
+        n++;
+    if (field == 0)
+        web_write_ids(h->ids + row * LAB_TOP, n, pieces, out);
+    else if (field == 1)
+        web_write_numbers(h->p + row * LAB_TOP, n, out);
+    else if (field == 2)
+        web_write_number(has_next ? h->nll[row] : NAN, out);
+    else if (field == 3)
+        has_next ? strbuf_printf(out, "%d", h->rank[row]) : strbuf_puts(out, "null");
+    else
+        web_write_number(point + 1 == l->n_points ? 0 : h->kl[row], out);
+}
 
 static void write_lens(const WebLive *live, const Lens *l, WebPieces *pieces, size_t n_tokens, StrBuf *out)
 {
@@ -56,24 +75,10 @@ static void write_lens(const WebLive *live, const Lens *l, WebPieces *pieces, si
     for (size_t field = 0; field < sizeof open / sizeof *open; field++) {
         strbuf_puts(out, open[field]);
         for (size_t p = 0; p < l->n_points; p++) {
-            const LabHead *h = &l->heads[p];
             strbuf_puts(out, p ? ",[" : "[");
             for (size_t i = 0; i < l->n_positions; i++) {
-                bool has_next = l->first + i + 1 < n_tokens;
-                size_t n = 0;
-                while (n < l->top && h->ids[i * LAB_TOP + n] >= 0)
-                    n++;
                 strbuf_puts(out, i ? "," : "");
-                if (field == 0)
-                    web_write_ids(h->ids + i * LAB_TOP, n, pieces, out);
-                else if (field == 1)
-                    web_write_numbers(h->p + i * LAB_TOP, n, out);
-                else if (field == 2)
-                    web_write_number(has_next ? h->nll[i] : NAN, out);
-                else if (field == 3)
-                    has_next ? strbuf_printf(out, "%d", h->rank[i]) : strbuf_puts(out, "null");
-                else
-                    web_write_number(p + 1 == l->n_points ? 0 : h->kl[i], out);
+                write_row(l, field, p, i, l->first + i + 1 < n_tokens, pieces, out);
             }
             strbuf_putc(out, ']');
         }
@@ -82,42 +87,49 @@ static void write_lens(const WebLive *live, const Lens *l, WebPieces *pieces, si
     web_write_pieces(live, pieces, out);
 }
 
+/* One position at all points in one go of the head. */
+static int read_single(const WebLive *live, const Walked *w, const LabControl *control, Lens *l, Error *e)
+{
+    size_t d = lab_bench(live->lab)->model.traits.d_model;
+    double *rows = malloc(l->n_points * d * sizeof *rows);
+    int32_t *targets = malloc(l->n_points * sizeof *targets);
+    int status =
+        rows && targets ? STATUS_OK : error_set(e, STATUS_FAILED, "out of memory for the lens of %zu points", l->n_points);
+    for (size_t p = 0; !status && p < l->n_points; p++) {
+        lab_node_rows(live->lab, w->stream.point[p], l->first, 1, rows + p * d);
+        targets[p] = l->first + 1 < w->tokens.n ? w->tokens.ids[l->first + 1] : -1;
+    }
+    if (!status)
+        status = lab_head_rows(live->lab, rows, l->n_points, targets, rows + (l->n_points - 1) * d, 1, control, 0.5, 0.5,
+                               l->heads, e);
+    free(targets);
+    free(rows);
+    return status;
+}
+
 int web_answer_lens(const WebLive *live, const WebAsk *ask, const LabControl *control, StrBuf *out, Error *e)
 {
     Walked w;
     int status = walk(live, ask, control, 0.3, &w, out, e);
-    size_t n = w.tokens.n, d = lab_bench(live->lab)->model.traits.d_model;
-    if (!status && ask->position >= (int64_t)n)
-        status = error_set(e, STATUS_USAGE, "\"position\": expected 0 to %zu, a token of the text", n - 1);
+    if (!status && ask->position >= (int64_t)w.tokens.n)
+        status = error_set(e, STATUS_USAGE, "\"position\": expected 0 to %zu, a token of the text", w.tokens.n - 1);
     Lens l = {.n_points = w.stream.n_steps + 1,
-              .n_positions = ask->position < 0 ? n : 1,
+              .n_positions = ask->position < 0 ? w.tokens.n : 1,
               .first = ask->position < 0 ? 0 : (size_t)ask->position,
-              .top = ask->top > 0 ? (size_t)ask->top : 5};
+              .top = ask->top > 0 ? (size_t)ask->top : 5,
+              .is_single = ask->position >= 0};
     WebPieces pieces = {calloc(live->limits.vocab, 1), live->limits.vocab};
-    double *rows = malloc(2 * l.n_positions * d * sizeof *rows + 1), *final = NULL;
-    int32_t *targets = malloc(l.n_positions * sizeof *targets + 1);
     l.heads = calloc(l.n_points, sizeof *l.heads);
-    if (!status && (!pieces.seen || !rows || !targets || !l.heads))
+    if (!status && (!pieces.seen || !l.heads))
         status = error_set(e, STATUS_FAILED, "out of memory for the lens of %zu points", l.n_points);
-    for (size_t i = 0; !status && i < l.n_positions; i++)
-        targets[i] = l.first + i + 1 < n ? w.tokens.ids[l.first + i + 1] : -1;
-    if (!status) {
-        final = rows + l.n_positions * d;
-        lab_node_rows(live->lab, w.stream.point[l.n_points - 1], l.first, l.n_positions, final);
-    }
-    for (size_t p = 0; !status && p < l.n_points; p++) {
-        double share = 0.7 / (double)l.n_points;
-        lab_node_rows(live->lab, w.stream.point[p], l.first, l.n_positions, rows);
-        status = lab_head_rows(live->lab, rows, l.n_positions, targets, final, l.n_positions, control, 0.3 + share * (double)p,
-                               share, &l.heads[p], e);
-    }
     if (!status)
-        write_lens(live, &l, &pieces, n, out);
+        status = l.is_single ? read_single(live, &w, control, &l, e)
+                             : lab_lens(live->lab, &w.stream, w.tokens.ids, control, 0.3, 0.7, l.heads, e);
+    if (!status)
+        write_lens(live, &l, &pieces, w.tokens.n, out);
     for (size_t p = 0; l.heads && p < l.n_points; p++)
         lab_head_free(&l.heads[p]);
     free(l.heads);
-    free(targets);
-    free(rows);
     free(pieces.seen);
     end_walk(live, &w);
     return status;
