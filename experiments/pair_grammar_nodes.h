@@ -1,4 +1,5 @@
-/* pair_grammar_nodes.h: the compiled form of a grammar, between pair_grammar.c (reads it) and pair_draw.c (draws from it). */
+/* pair_grammar_nodes.h: the compiled form of a grammar, between pair_grammar.c (reads it), pair_grammar_resolve.c (checks it) and
+ * pair_draw.c (draws from it). */
 #ifndef STRATA_EXPERIMENTS_PAIR_GRAMMAR_NODES_H
 #define STRATA_EXPERIMENTS_PAIR_GRAMMAR_NODES_H
 
@@ -62,6 +63,8 @@ struct PairNode {
     size_t line;
 };
 
-int pair_list_column(const PairList *list, const char *name); /* -1: there is none */
+const PairList *pair_grammar_list(const PairGrammar *g, const char *name); /* NULL: there is none */
+int pair_grammar_resolve(PairGrammar *g, Error *e);                        /* pair_grammar_resolve.c; once, when all is read */
+int pair_list_column(const PairList *list, const char *name);              /* -1: there is none */
 
 #endif

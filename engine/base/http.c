@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "engine/base/http_url.h"
 #include "engine/base/progress.h"
 #include "engine/base/rng.h"
 
@@ -127,16 +128,6 @@ const char *http_header(const HttpResponse *response, const char *name)
 const char *http_header_any(const HttpResponse *response, const char *name)
 {
     return find_header(response, name, 0);
-}
-
-void http_url_shown(const char *url, char *out, size_t out_len)
-{
-    const char *scheme = strstr(url, "://"), *host = scheme ? scheme + 3 : url;
-    size_t n_host = strcspn(host, "/?#");
-    const char *at = memrchr(host, '@', n_host);
-    host = at ? at + 1 : host;
-    n_host = strcspn(host, "?#");
-    snprintf(out, out_len, "%.*s%.*s", scheme ? (int)(scheme + 3 - url) : 0, url, (int)n_host, host);
 }
 
 /* Overwrites what of the secret stands in text: the value of Authorization, and its part behind the scheme's name. */
@@ -292,45 +283,6 @@ static size_t on_body(char *data, size_t size, size_t n, void *context)
     return n;
 }
 
-/* scheme, host and port of two URLs are the same */
-static bool same_origin(const char *x, const char *y)
-{
-    static const CURLUPart parts[] = {CURLUPART_SCHEME, CURLUPART_HOST, CURLUPART_PORT};
-    bool same = true;
-    CURLU *u = curl_url(), *v = curl_url();
-    if (!u || !v || curl_url_set(u, CURLUPART_URL, x, 0) || curl_url_set(v, CURLUPART_URL, y, 0))
-        same = false;
-    for (size_t i = 0; same && i < sizeof parts / sizeof *parts; i++) {
-        char *s = NULL, *t = NULL;
-        same = !curl_url_get(u, parts[i], &s, CURLU_DEFAULT_PORT) && !curl_url_get(v, parts[i], &t, CURLU_DEFAULT_PORT) &&
-               strcasecmp(s, t) == 0;
-        curl_free(s);
-        curl_free(t);
-    }
-    curl_url_cleanup(u);
-    curl_url_cleanup(v);
-    return same;
-}
-
-/* Only http and https, with a host; says whether that host is this machine, which no proxy reaches for us. */
-static int check_url(const char *url, bool *is_loopback, Error *e)
-{
-    char shown[256];
-    http_url_shown(url, shown, sizeof shown);
-    CURLU *u = curl_url();
-    char *scheme = NULL, *host = NULL;
-    int status = STATUS_OK;
-    if (!u || curl_url_set(u, CURLUPART_URL, url, 0) || curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) ||
-        curl_url_get(u, CURLUPART_HOST, &host, 0) || (strcmp(scheme, "http") != 0 && strcmp(scheme, "https") != 0))
-        status = error_set(e, STATUS_USAGE, "\"%s\": expected an address that begins with http:// or https://", shown);
-    else
-        *is_loopback = strcmp(host, "localhost") == 0 || strncmp(host, "127.", 4) == 0 || strcmp(host, "[::1]") == 0;
-    curl_free(scheme);
-    curl_free(host);
-    curl_url_cleanup(u);
-    return status;
-}
-
 static int add_header(struct curl_slist **list, const char *text, Error *e)
 {
     if (strpbrk(text, "\r\n"))
@@ -483,7 +435,8 @@ static int attempt(Attempt *a, const char *if_range, CURLcode *code, char *error
         strbuf_reset(&a->refusal);
         error_text[0] = 0;
         more = false;
-        if (!fail(a, check_url(a->url, &is_loopback, a->e)) && !fail(a, make_headers(a, with_secret, if_range, &headers))) {
+        if (!fail(a, http_url_check(a->url, &is_loopback, a->e)) &&
+            !fail(a, make_headers(a, with_secret, if_range, &headers))) {
             set_options(a, headers, is_loopback, error_text);
             *code = drive(a->client, a->request);
             if (is_stopped(a->request) && !a->failed)
@@ -493,7 +446,7 @@ static int attempt(Attempt *a, const char *if_range, CURLcode *code, char *error
         }
         char *next = NULL;
         if (!a->failed && *code == CURLE_OK && a->is_redirect && !next_url(a, hop, &next)) {
-            with_secret = with_secret && same_origin(a->request->url, next);
+            with_secret = with_secret && http_url_same_origin(a->request->url, next);
             free(owned);
             a->url = owned = next;
             more = true;
