@@ -4,6 +4,8 @@
 cd "$(dirname "$0")/.." || exit 1
 BUILD=${BUILD:-build}
 export BUILD
+# Results are those of the processor wherever the tests run; make gpu-test is for a GPU.
+export CUDA_VISIBLE_DEVICES=
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/strata-tests-XXXXXX") || exit 1
 trap 'rm -rf "$tmp"' EXIT
 trap 'exit 130' INT TERM HUP

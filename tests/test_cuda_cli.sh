@@ -51,7 +51,7 @@ if [ -n "$nvcc" ]; then
     [ "$(cat "$tmp/exports")" = strata_cuda_entry ] && ok || bad "exports $(head -3 "$tmp/exports" | tr '\n' ' ')"
     export STRATA_CUDA_LIB=$build/ptx/libstrata_cuda.so
     if [ -e /proc/driver/nvidia/version ]; then
-        works 'the driver translates the PTX' "$STRATA" next --model_name $TINY --ids 1,2,3 --gpu_id 0
+        works 'the driver translates the PTX' env -u CUDA_VISIBLE_DEVICES "$STRATA" next --model_name $TINY --ids 1,2,3 --gpu_id 0
     else
         refuses 1 'use --gpu_id cpu' next --model_name $TINY --ids 1,2 --gpu_id 0
     fi

@@ -54,9 +54,12 @@ DEVICE_FN void warp_dots(float (&sum)[FEW_ROWS], Global<const bf16> x, int64_t l
         }
     }
 #pragma unroll
-    for (int r = 0; r < FEW_ROWS; r++)
+    for (int r = 0; r < FEW_ROWS; r++) {
+        if (r >= rows)
+            break;
         for (int bits = 16; bits; bits /= 2)
             sum[r] += warp_shuffle_xor(sum[r], bits);
+    }
 }
 
 CUDA_KERNEL(32 * FEW_WARPS) gemm_few(FewArgs a)

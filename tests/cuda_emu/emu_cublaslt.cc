@@ -78,6 +78,21 @@ static char *bytes_of(const void *p, size_t n, const char *what, bool read)
     return (char *)p + r->shift;
 }
 
+/* A matrix in f32 with its columns one behind the other, or, transposed, its rows; false when it cannot be read. */
+static bool widen(const void *p, const EmuMatrixLayout &l, bool transposed, const char *what, std::vector<float> &out)
+{
+    size_t bytes = elem(l.type);
+    out.resize(l.rows * l.cols);
+    for (uint64_t c = 0; c < l.cols; c++) {
+        const char *column = bytes_of((const char *)p + c * l.ld * bytes, l.rows * bytes, what, true);
+        if (!column)
+            return false;
+        for (uint64_t r = 0; r < l.rows; r++)
+            out[transposed ? r * l.cols + c : c * l.rows + r] = get(column + r * bytes, l.type);
+    }
+    return true;
+}
+
 extern "C" {
 
 cublasStatus_t cublasLtCreate(cublasLtHandle_t *handle)
@@ -203,20 +218,12 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t d, const vo
     enqueue(stream, [=]() {
         bool ta = desc.a == CUBLAS_OP_T, tb = desc.b == CUBLAS_OP_T;
         uint64_t k = ta ? la.rows : la.cols;
-        std::vector<const char *> a_columns(la.cols), b_columns(lb.cols);
-        for (uint64_t j = 0; j < la.cols; j++)
-            a_columns[j] = bytes_of((const char *)a + j * la.ld * elem(la.type), la.rows * elem(la.type), "A", true);
-        for (uint64_t j = 0; j < lb.cols; j++)
-            b_columns[j] = bytes_of((const char *)b + j * lb.ld * elem(lb.type), lb.rows * elem(lb.type), "B", true);
+        std::vector<float> a_rows, b_rows; /* [M, K] and [N, K] */
+        if (!widen(a, la, !ta, "A", a_rows) || !widen(b, lb, tb, "B", b_rows))
+            return;
         const char *bias = nullptr;
         if (desc.epilogue == CUBLASLT_EPILOGUE_BIAS)
             bias = bytes_of(desc.bias, lo.rows * elem(lo.type), "bias", true);
-        for (const char *p : a_columns)
-            if (!p)
-                return;
-        for (const char *p : b_columns)
-            if (!p)
-                return;
         for (uint64_t j = 0; j < lo.cols; j++) {
             char *to_seen = (char *)out + j * lo.ld * elem(lo.type);
             char *to = bytes_of(to_seen, lo.rows * elem(lo.type), "D", false);
@@ -227,8 +234,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t d, const vo
             for (uint64_t i = 0; i < lo.rows; i++) {
                 float sum = 0;
                 for (uint64_t x = 0; x < k; x++)
-                    sum += get((ta ? a_columns[i] + x * elem(la.type) : a_columns[x] + i * elem(la.type)), la.type) *
-                           get((tb ? b_columns[x] + j * elem(lb.type) : b_columns[j] + x * elem(lb.type)), lb.type);
+                    sum += a_rows[i * k + x] * b_rows[j * k + x];
                 float y = scale * sum + (old ? keep * get(old + i * elem(lc.type), lc.type) : 0);
                 y += bias ? get(bias + i * elem(lo.type), lo.type) : 0;
                 put(to + i * elem(lo.type), lo.type, y);
