@@ -11,6 +11,7 @@ EMU_OBJECTS := $(patsubst %.cc,$(BUILD)/emu/%.o,$(sort $(wildcard tests/cuda_emu
 # (STRATA_CUDA_LIB).
 CUDA_EMU_LIB := $(BUILD)/libstrata_cuda_emu.so
 test-programs: $(CUDA_TEST_PROGRAMS) $(if $(EMU_CXX),$(CUDA_EMU_LIB))
+$(patsubst %.c,$(BUILD)/%,$(wildcard tests/test_cuda_*.c)): | $(if $(EMU_CXX),$(CUDA_EMU_LIB))
 
 ifneq ($(EMU_CXX),)
 $(BUILD)/emu.stamp: FORCE
