@@ -4,7 +4,6 @@ import csv
 import functools
 import http.server
 import json
-import math
 import os
 import re
 import struct
@@ -41,48 +40,6 @@ def check(name, good, more=""):
         failed += 1
         print(f"failed: {name}{': ' + str(more)[:300] if more != '' else ''}", flush=True)
     return good
-
-
-def write_safetensors(path, tensors):
-    header, data = {}, b""
-    for name, (shape, values) in tensors.items():
-        part = struct.pack(f"<{len(values)}f", *values)
-        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [len(data), len(data) + len(part)]}
-        data += part
-    head = json.dumps(header).encode()
-    head += b" " * (-len(head) % 8)
-    with open(path, "wb") as f:
-        f.write(struct.pack("<Q", len(head)) + head + data)
-
-
-def write_diff(folder):
-    """A result of strata diff in small: two categories, made-up numbers; the page only shows them."""
-    os.makedirs(folder)
-    points, tensors, categories, pairs = LAYERS + 1, {}, [], []
-    wave = lambda seed: [0.1 + abs(math.sin(0.37 * i + seed)) for i in range(points * WIDTH)]
-    for c, (name, kind, scope) in enumerate([("subject", "meaning", "category"), ("tense", "error", "words")]):
-        positions = []
-        for p in ("edited", "last"):
-            for k, stat in enumerate(("mean", "sd", "ratio", "control")):
-                tensors[f"{stat}.{name}.{p}"] = ([points, WIDTH], wave(c + k))
-            curve = [math.exp(-((i - 5) / 4) ** 2) + c for i in range(points)]
-            positions.append({"name": p, "n_pairs": 40, "n_claims": 1, "curves": [{"name": "norm", "pairs": curve, "control": [v + 0.1 for v in curve], "ratio": [v / (v + 0.1) for v in curve], "lo": [v / (v + 0.2) for v in curve], "hi": [1] * points, "n": 40}],
-                              "ranked": [{"layer": 3, "dim": d, "mean": 0.1, "control": 0.2, "ratio": 0.4 + 0.01 * d, "upper": 0.6 + 0.01 * d, "p": 0.001, "half_ratio": [0.5, 0.6], "claim": d == 0} for d in range(12)]})
-        categories.append({"name": name, "kind": kind, "scope": scope, "n_pairs": 40, "n_templates": 20, "n_word_pairs": 20, "positions": positions})
-        for i in range(25):
-            words = [("ship", "team"), ("was", "is")][c]
-            a = f"The {['captain', 'name'][i % 2]} of the ship was {['born', 'used', 'made', 'seen', 'found'][i % 5]} in London ."
-            pairs.append({"a": a, "b": a.replace(*words), "category": name, "template": f"t{i % 5}", "words": list(words), "ids_a": [1, 2, 3], "ids_b": [1, 4, 3], "edit_index": 1, "error_side": "b" if c else None, "onset_index": None})
-    # The same sentences occur under both categories' templates only once each.
-    seen = {}
-    pairs = [p for p in pairs if not seen.setdefault((p["a"], p["b"]), False) and not seen.update({(p["a"], p["b"]): True})]
-    tensors["sigma"] = ([points, WIDTH], wave(9))
-    write_safetensors(f"{folder}/diff.safetensors", tensors)
-    with open(f"{folder}/diff.json", "w") as f:
-        json.dump({"schema": "strata.diff/1", "model": MODEL, "pairs": "pairs.jsonl", "n_layers": LAYERS, "hidden": WIDTH, "n_pairs": len(pairs), "categories": categories, "contrast": []}, f)
-    with open(f"{folder}/pairs.jsonl", "w") as f:
-        f.write("".join(json.dumps(p) + "\n" for p in pairs))
-    return len(pairs)
 
 
 class Server:
@@ -265,6 +222,7 @@ def test_orders(page, server):
     page.mouse("mousePressed", svg[0], svg[1], buttons=1)
     page.mouse("mouseReleased", svg[0], svg[1])
     check("a cell of the tags chooses its order", page.wait("location.hash.includes('under=')"))
+    check("and tells its value with interval", page.js("/removal_\\d+: [+−]?[\\d.]+ \\[.*n \\d+/.test(document.querySelector('[data-card=orders_tags] .told').textContent)"), page.js("document.querySelector('[data-card=orders_tags] .told').textContent"))
     before = page.js("[...document.querySelectorAll('[data-card=orders_row] .val')].map(e => e.textContent).join()")
     page.js("document.querySelector('#under').focus()")
     page.key("Home")
@@ -322,7 +280,14 @@ def test_pairs(page, server, n_pairs):
     page.js("(() => { const e = [...document.querySelectorAll('[data-card=pairs] select')][0]; e.value = 'tense'; e.dispatchEvent(new Event('change')); })()")
     check("filters", page.wait("[...document.querySelectorAll('[data-card=pairs] tbody tr')].every(r => r.children[1].textContent === 'tense')"))
     page.js("(() => { const e = document.querySelector('#view .toolbar select[aria-label=Category]'); e.value = 'tense'; e.dispatchEvent(new Event('change')); })()")
-    check("another category, with what may be said of it", page.wait("/about these words only/.test(document.querySelector('#view').textContent)"))
+    check("another category, with what may be said of it", page.wait("location.hash.includes('cat=tense') && /^tense: 25 pairs/.test(document.querySelector('#view').querySelector('.good, .notice').textContent)"), page.js("document.querySelector('#view').innerText.slice(0, 400)"))
+    check("errors against meanings: too few pairs for it, and that is said", page.wait("/no error and meaning/.test(document.querySelector('[data-card=diff_contrast]').textContent)"))
+    shown = page.js("[...document.querySelectorAll('[data-card=diff_ranking] svg text')].map(e => e.textContent).slice(0, 2)")
+    with urllib.request.urlopen(f"{server.url}api/results/diff/small/diff.json") as f:
+        diff = json.load(f)
+    best = next(p for p in next(c for c in diff["categories"] if c["name"] == "tense")["positions"] if p["name"] == "last")["ranked"][0]
+    place = "emb" if best["layer"] == 0 else str(best["layer"] - 1)
+    check("the smallest ratio is the file's", shown == [f"{place}·{best['dim']}", f"{best['ratio']:.3g}"], f"{shown} {best}")
     page.shot(f"{BUILD}/page_study.png", whole=True)
     page.click("[data-card=pairs] [data-pair]", 1)
     check("a pair of the table opens live", page.wait("location.hash.includes('bpart=pair') && document.querySelector('.verdict .good')"), page.js("document.querySelector('#view').innerText.slice(0, 200)"))
@@ -482,7 +447,11 @@ def main():
     for experiment in ("removal", "exchange"):
         subprocess.run([STRATA, "sweep", "--model_name", MODEL, "--dataset_path", TEXT, "--max_samples", "90", "--context", "40", "--experiment", experiment, "--output_dir", output, "--quiet"], check=True, stdout=subprocess.DEVNULL)
     subprocess.run([STRATA, "pos", "--model_name", f"{output}/removal/model_wikitext-2-excerpt_n90", "--quiet"], check=True, stdout=subprocess.DEVNULL)
-    n_pairs = write_diff(f"{output}/diff/small")
+    pairs = f"{tmp}/pairs.jsonl"
+    subprocess.run([STRATA, "pairs", "--model_name", MODEL, "--categories", "subject,tense", "--per_category", "25", "--output", pairs, "--quiet"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([STRATA, "diff", "--model_name", MODEL, "--pairs", pairs, "--output_dir", f"{output}/diff/small", "--sigma_windows", "32", "--lens_pairs", "4", "--ablation_pairs", "2", "--floor_pairs", "2", "--quiet"], check=True, stdout=subprocess.DEVNULL)
+    with open(pairs) as f:
+        n_pairs = sum(1 for _ in f)
     server = Server("--model_name", MODEL, "--output_dir", output)
     browser = Browser(find_browser())
     try:
@@ -495,8 +464,8 @@ def main():
             page.size(1280, 720)
             try:
                 test()
-            except Exception:  # a test that breaks is one failure; the others still run
-                check(f"{name} runs", False, ''.join(traceback.format_exc(limit=-2).splitlines(True)[-6:]))
+            except Exception as e:  # a test that breaks is one failure; the others still run
+                check(f"{name} runs", False, f"{e!r} at " + " < ".join(f"{f.name}:{f.lineno}" for f in reversed(traceback.extract_tb(e.__traceback__))))
             # A request given up for a newer one is answered 409, and the console lists what was refused on purpose: neither is an error.
             wrong = [c for c in page.complaints if not re.search(r"status of (409|400|413)", c)]
             check(f"{name}: nothing wrong in the console", not wrong, wrong)

@@ -3,6 +3,7 @@ import { h, choice, select } from '../dom.js';
 import { t } from '../i18n.js';
 import { card } from '../card.js';
 import { lines } from '../chart/lines.js';
+import { number } from '../chart/axis.js';
 import { depthOf } from '../views/orders.js';
 
 const metrics = {
@@ -43,12 +44,15 @@ export function mountCurves(root, { state, chosen, nameOf }) {
                 y: { label: t(`metric.${metric()}`) },
                 onpick: at => {
                     const nearest = chosen.flatMap(r => points(r)).filter(p => p.at === at)[0];
+                    told.textContent = chosen.flatMap(r => points(r).filter(p => p.at === at).map(p => `${nameOf(r)}, ${p.name}: ${number(p.value, 4)}${p.ci?.every(Number.isFinite) ? ` [${number(p.ci[0], 3)}, ${number(p.ci[1], 3)}]` : ''}`)).join(' · ');
                     if (nearest && !m.layers) state.set({ under: nearest.name });
                 },
             }), m.intact ? h('p', { class: 'hint' }, chosen.map(r => `${nameOf(r)}: ${t('lab.intactWas', { v: m.of(r.ppl.baseline, r.ppl.baseline)?.toFixed(4) ?? '–' })}`).join(' · ')) : null);
         },
         picture: () => figure.node.querySelector('.cardbody svg'),
     });
+    const told = h('output', { class: 'told' });
+    figure.node.querySelector('.cardbody').after(told);
     root.append(figure.node);
     function show() {
         figure.setControls(select(t('orders.metric'), Object.keys(metrics).map(k => [k, t(`metric.${k}`)]), metric(), v => state.set({ metric: v })),

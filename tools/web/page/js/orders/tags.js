@@ -38,7 +38,11 @@ export function mountTags(root, { api, state, chosen, nameOf }) {
                     const o = tags[r].orders[c], ci = o[measures[key][1]], clear = isClear(o, measures[key][0]);
                     return { value: o[key], text: fixed(o[key], Math.abs(o[key]) < 9.95 ? 1 : 0), dim: !tags[r].is_ranked, mark: clear, title: `${tags[r].value} · ${pos.orders[c].name}: ${fixed(o[key], 3, true)}${ci ? ` [${fixed(ci[0], 3, true)}, ${fixed(ci[1], 3, true)}]` : ''} (n ${tags[r].n_words})` };
                 },
-                onpick: (r, c) => state.set({ under: pos.orders[c].name }),
+                onpick: (r, c) => {
+                    const v = tags[r].orders[c], ci = v[measures[key][1]];
+                    told.textContent = `${tags[r].value} · ${pos.orders[c].name}: ${fixed(v[key], 3, true)}${ci?.every(Number.isFinite) ? ` [${fixed(ci[0], 3, true)}, ${fixed(ci[1], 3, true)}]` : ''} (n ${tags[r].n_words})`;
+                    state.set({ under: pos.orders[c].name });
+                },
             }), legend({ scale, text: t(`tagmetric.${key}`) }));
         },
         picture: () => figure.node.querySelector('.cardbody svg'),
@@ -47,8 +51,8 @@ export function mountTags(root, { api, state, chosen, nameOf }) {
             rows: group().values.flatMap(v => v.orders.map((o, i) => [v.value, pos.orders[i].name, v.n_words, v.n_units, v.is_ranked, o[measure()], o[measures[measure()][1]]?.[0], o[measures[measure()][1]]?.[1], pos.tags.f1?.[v.value]])),
         }),
     });
-    const said = h('p', { class: 'hint' });
-    figure.node.querySelector('.cardbody').after(said);
+    const said = h('p', { class: 'hint' }), told = h('output', { class: 'told' });
+    figure.node.querySelector('.cardbody').after(told, said);
     root.append(figure.node);
     async function load() {
         pos = await api.file(`api/results/${result().id}/pos.json`).catch(() => null);

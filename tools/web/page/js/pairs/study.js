@@ -28,11 +28,12 @@ export function mountStudy(root, { api, info, state, result }) {
         const asked = state.get('cats').split(';').filter(name => diff.categories.some(c => c.name === name));
         return asked.length ? asked : [category().name];
     };
-    const statsThere = () => maps.map(m => m.name.split('.')).filter(p => p.length === 3 && p[1] === category().name && p[2] === position().name).map(p => p[0]);
+    /* Maps of this category and place, by statistic; those of one point alone are left out. */
+    const statsThere = () => maps.filter(m => m.shape.length === 2 && m.name.endsWith(`.${category().name}.${position().name}`)).map(m => m.name.split('.')[0]);
     const stat = () => (statsThere().includes(state.get('stat')) ? state.get('stat') : statsThere().includes('ratio') ? 'ratio' : statsThere()[0]);
     const name = kind => `${kind}.${category().name}.${position().name}`;
     const shape = () => maps.find(m => m.name === name(stat())).shape;
-    const curveNames = () => [...new Set(diff.categories.flatMap(c => c.positions.flatMap(p => p.curves.map(x => x.name))))];
+    const curveNames = () => [...new Set(diff.categories.flatMap(c => c.positions.flatMap(p => Object.keys(p.curves))))];
     const curve = () => (curveNames().includes(state.get('curve')) ? state.get('curve') : curveNames()[0]);
     const pointName = p => (p === 0 ? t('inside.embeddingShort') : p > diff.n_layers ? t('study.finalNorm') : String(p - 1));
     const load = kind => api.file(`api/results/${result.id}/maps/${name(kind)}.f32`);
@@ -46,7 +47,7 @@ export function mountStudy(root, { api, info, state, result }) {
                 const v = around ? Float32Array.from(values, x => x - 1) : values;
                 const scale = colourScale(around ? 'change' : 'amount', around ? Math.max(0.3, extent(Array.from(v), 0.98)) : extent(Array.from(v), 0.99), { root: !around });
                 const shifted = around ? Object.assign(x => scale(x - 1), { kind: 'change', max: scale.max }) : scale;
-                const claims = (position().ranked || []).filter(x => x.claim).slice(0, 300).map(x => [x.layer, x.dim]);
+                const claims = claimed().slice(0, 300).map(x => [x.layer, x.dim]);
                 map = field({ m: { rows: nr, cols: nc, values }, scale: shifted, rowName: pointName, rowLabel: t('inside.pointLabel'), colLabel: t('pair.dimension'), height: Math.max(260, Math.min(560, nr * 22 + 50)), marks: claims, words: fieldWords(), label: t('study.map'), view: zoomOf(state.get('zoom'), nr, nc), onview: v2 => state.set({ zoom: zoomText(v2) }), onpick: (r, c) => state.set({ fp: r, dim: c }), picked: state.number('dim') === null ? null : [Math.min(nr - 1, state.number('fp', 0)), state.number('dim')] });
                 map.box = h('div', {}, map.node, legend({ scale, text: around ? t('study.minusOne', { stat: t(`stat.${stat()}`) }) : statName(stat()) }));
             }
@@ -54,7 +55,10 @@ export function mountStudy(root, { api, info, state, result }) {
             return map.box;
         },
         picture: () => map.picture(),
-        table: () => ({ columns: ['point', 'dimension', stat()], rows: Array.from(values, (v, i) => [Math.floor(i / shape()[1]), i % shape()[1], v]) }),
+        table: () => {
+            const cols = shape()[1];
+            return { columns: ['point', 'dimension', stat()], rows: Array.from(values, (v, i) => [Math.floor(i / cols), i % cols, v]) };
+        },
     });
     const statName = s => (t(`stat.${s}`) === `stat.${s}` ? s : t(`stat.${s}`));
     const curves = card({
@@ -65,14 +69,27 @@ export function mountStudy(root, { api, info, state, result }) {
             const ratio = state.get('as') !== 'mean' && lists.some(x => x.c.ratio?.some(Number.isFinite));
             const series = lists.flatMap((x, i) => (ratio
                 ? [{ name: x.category, colour: colours[i % colours.length], points: (x.c.ratio || []).map((v, p) => [p, v]), band: x.c.lo && x.c.hi ? x.c.lo.map((lo, p) => [p, lo, x.c.hi[p]]) : [] }]
-                : [{ name: x.category, colour: colours[i % colours.length], dash: '', points: x.c.pairs.map((v, p) => [p, v]) }, { name: `${x.category}: ${t('study.control')}`, colour: colours[i % colours.length], dash: '3 4', points: (x.c.control || []).map((v, p) => [p, v]) }]));
+                : [{ name: x.category, colour: colours[i % colours.length], dash: '', points: x.c.pairs.map((v, p) => [p, v]) }, { name: `${x.category}: ${t('study.control')}`, colour: colours[i % colours.length], dash: '3 4', points: (x.c.control || []).map((v, p) => [p, v]) },
+                    ...(lists.length === 1 && x.c.shuffled ? [{ name: t('study.shuffled'), colour: soft, dash: '1 3', points: x.c.shuffled.map((v, p) => [p, v]) }] : [])]));
             if (ratio) series.push({ name: t('study.one'), colour: soft, dash: '2 3', thin: true, points: [[0, 1], [lists[0].c.pairs.length - 1, 1]] });
             return lines({ width, height: 380, zero: !ratio, label: t('study.curves'), series, x: { label: t('inside.pointLabel'), ticks: lists[0].c.pairs.map((_, p) => [p, pointName(p)]) }, y: { label: ratio ? t('study.ratioOf', { curve: curveName(curve()) }) : curveName(curve()) } });
         },
         table: () => ({ columns: ['category', 'position', 'curve', 'point', 'pairs', 'control', 'ratio', 'ratio_low', 'ratio_high'], rows: chosenCurves().flatMap(x => x.c.pairs.map((v, p) => [x.category, position().name, curve(), p, v, x.c.control?.[p], x.c.ratio?.[p], x.c.lo?.[p], x.c.hi?.[p]])) }),
     });
+    const contrastOf = () => (diff?.contrast || []).find(c => c.position === position().name && c.curve === curve());
+    const contrast = card({
+        name: 'diff_contrast', title: t('study.contrast'), hint: t('study.contrastHint'), wide: true, empty: t('study.noContrast'),
+        draw: width => {
+            const c = contrastOf();
+            return c && lines({
+                width, height: 280, zero: true, label: t('study.contrast'), series: [{ name: '', points: c.difference.map((v, p) => [p, v]), band: c.lo.map((lo, p) => [p, lo, c.hi[p]]) }],
+                x: { label: t('inside.pointLabel'), ticks: c.difference.map((_, p) => [p, pointName(p)]) }, y: { label: t('study.contrastAxis') },
+            });
+        },
+        table: () => ({ columns: ['position', 'curve', 'point', 'difference', 'lo', 'hi', 'p'], rows: (contrastOf()?.difference || []).map((v, p) => [position().name, curve(), p, v, contrastOf().lo[p], contrastOf().hi[p], contrastOf().p[p]]) }),
+    });
     const curveName = c => (t(`curve.${c}`) === `curve.${c}` ? c : t(`curve.${c}`));
-    const chosenCurves = () => cats().map(n => ({ category: n, c: diff.categories.find(c => c.name === n)?.positions.find(p => p.name === position().name)?.curves.find(c => c.name === curve()) })).filter(x => x.c);
+    const chosenCurves = () => cats().map(n => ({ category: n, c: diff.categories.find(c => c.name === n)?.positions.find(p => p.name === position().name)?.curves[curve()] })).filter(x => x.c);
     const ranked = () => (diff ? position().ranked || [] : []).slice(0, RANKED);
     const ranking = card({
         name: 'diff_ranking', title: t('study.ranking'), hint: t('study.rankingHint'), empty: t('study.noRanking'),
@@ -84,13 +101,17 @@ export function mountStudy(root, { api, info, state, result }) {
         name: 'diff_scatter', title: t('study.scatter'), hint: t('study.scatterHint'), empty: t('study.noScatter'),
         draw: width => {
             if (!clouds) return null;
-            const nc = shape()[1], at = fp() * nc, marked = new Set((position().ranked || []).filter(x => x.claim && x.layer === fp()).map(x => x.dim));
+            const nc = shape()[1], at = fp() * nc, marked = new Set(claimed().filter(x => x.layer === fp()).map(x => x.dim));
             return scatter({ width, height: 400, log: true, label: t('study.scatter'), points: Array.from({ length: nc }, (_, d) => ({ x: clouds.mean[at + d], y: clouds.sd[at + d], name: String(d), mark: marked.has(d) || d === state.number('dim') })), x: { label: statName('mean') }, y: { label: statName('sd') }, onpick: p => state.set({ dim: Number(p.name) }) });
         },
-        table: () => ({ columns: ['point', 'dimension', 'mean', 'sd'], rows: Array.from(clouds.mean, (v, i) => [Math.floor(i / shape()[1]), i % shape()[1], v, clouds.sd[i]]) }),
+        table: () => {
+            const cols = shape()[1];
+            return { columns: ['point', 'dimension', 'mean', 'sd'], rows: Array.from(clouds.mean, (v, i) => [Math.floor(i / cols), i % cols, v, clouds.sd[i]]) };
+        },
     });
+    const claimed = () => (position().claims?.length ? position().claims : (position().ranked || []).filter(x => x.claim));
     const fp = () => Math.max(0, Math.min((maps.length ? shape()[0] : 1) - 1, state.number('fp', diff.n_layers)));
-    cards.append(heat.node, curves.node, ranking.node, cloud.node);
+    cards.append(heat.node, curves.node, contrast.node, ranking.node, cloud.node);
 
     function drawOverview() {
         const c = category(), p = position();
@@ -120,7 +141,7 @@ export function mountStudy(root, { api, info, state, result }) {
             values = v ?? null;
             clouds = mean && sd ? { mean, sd } : null;
         }
-        [heat, curves, ranking, cloud].forEach(c => c.redraw());
+        [heat, curves, contrast, ranking, cloud].forEach(c => c.redraw());
     }
     let pairs = null;
     async function start() {
@@ -142,6 +163,7 @@ export function mountStudy(root, { api, info, state, result }) {
             if (keys.some(k => ['curve', 'as', 'cats'].includes(k))) {
                 drawTools();
                 curves.redraw();
+                contrast.redraw();
             }
             if (keys.some(k => ['fp', 'dim'].includes(k))) cloud.redraw();
             pairs?.change(keys);
