@@ -13,14 +13,14 @@ strata() {
         --sigma_windows 8 --lens_pairs 1 --floor_pairs 2 --no_figures --force --quiet >/dev/null
     "$PYTHON" -c 'import json, sys
 t = json.load(open(sys.argv[1] + "/run.json"))["timing"]
-print("%-14s %8.1f pairs/s  %6.1f GFLOP/s  peak %6.0f MiB" % (sys.argv[2], t["pairs_per_second"], t["gflops_per_second"], t["peak_resident_bytes"] / 2**20))' "$out/$1" "strata $1"
+print("%-14s %8.1f pairs/s  %7.2f a CPU second  %6.1f GFLOP/s  peak %6.0f MiB" % (sys.argv[2], t["pairs_per_second"], t["pairs_per_cpu_second"], t["gflops_per_second"], t["peak_resident_bytes"] / 2**20))' "$out/$1" "strata $1"
 }
 for round in $(seq "$ROUNDS"); do
     strata none
     "$PYTHON" bench/peer_diff.py "$MODEL" "$PAIRS" --threads "$THREADS" --check "$out/none" 2>/dev/null |
         "$PYTHON" -c 'import json, sys
 t = json.load(sys.stdin)
-print("%-14s %8.1f pairs/s  %15s peak %6.0f MiB  largest relative difference %.2g" % ("transformers", t["pairs_per_second"], "", t["peak_mib"], t["largest_relative_difference"]))'
+print("%-14s %8.1f pairs/s  %7.2f a CPU second  %15s peak %6.0f MiB  largest relative difference %.2g" % ("transformers", t["pairs_per_second"], t["pairs_per_cpu_second"], "", t["peak_mib"], t["largest_relative_difference"]))'
     strata all
 done | tee "$out/log"
 echo "medians:"

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "engine/base/file.h"
 #include "engine/base/host.h"
@@ -219,6 +220,7 @@ static int run_passes(Diff *s, Error *e)
     progress_begin(&s->progress, label, "tokens", s->rows_total, 0, s->bench.common->quiet);
     if (!status)
         status = diff_corpus_run(s, e);
+    clock_t cpu = clock();
     double start = progress_now_s(), corpus_flops = status ? 0 : run_get_counters(s->runner.run)->flops, n_pairs = 0;
     for (size_t c = 0; !status && c < s->categories.n; c++) {
         status = diff_category_run(s, c, e);
@@ -227,6 +229,7 @@ static int run_passes(Diff *s, Error *e)
     double seconds = progress_now_s() - start;
     if (!status) {
         run_record_time(s->record, "pairs_per_second", n_pairs / seconds);
+        run_record_time(s->record, "pairs_per_cpu_second", n_pairs / ((double)(clock() - cpu) / CLOCKS_PER_SEC));
         run_record_time(s->record, "peak_resident_bytes", (double)host_peak_resident());
         run_record_time(s->record, "gflops_per_second",
                         (run_get_counters(s->runner.run)->flops - corpus_flops) / seconds / 1e9);
