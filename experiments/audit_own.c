@@ -95,8 +95,8 @@ int audit_own_run(const Workbench *w, const int32_t *ids, size_t n, bool explain
     if (bytes > (double)s->memory_bytes)
         return error_set(
             e, STATUS_USAGE,
-            "audit: what %zu tokens leave behind takes %.1f GiB, expected at most --memory, %.1f GiB: a shorter text?", n,
-            bytes / 0x1p30, (double)s->memory_bytes / 0x1p30);
+            "audit: what %zu tokens leave behind takes %.0f MiB, expected at most --memory, %.0f MiB: a shorter text?", n,
+            bytes / 0x1p20, (double)s->memory_bytes / 0x1p20);
     if (s->ops->act_dtype != DTYPE_F32 && s->ops->act_dtype != DTYPE_F64)
         return error_set(e, STATUS_USAGE, "audit: %s keeps activations in %s, expected an arithmetic in F32 or F64",
                          s->ops->name, dtype_name(s->ops->act_dtype));
