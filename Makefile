@@ -166,7 +166,7 @@ exact-builds: setup
 ASAN := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 asan: setup
 	@LSAN_OPTIONS=suppressions=tests/leaks.supp UBSAN_OPTIONS=print_stacktrace=1 \
-	$(MAKE) --no-print-directory BUILD=build-asan CFLAGS='-O1 -g -fno-omit-frame-pointer $(ASAN)' LDFLAGS='$(ASAN)' test
+	$(MAKE) --no-print-directory CUDA=0 BUILD=build-asan CFLAGS='-O1 -g -fno-omit-frame-pointer $(ASAN)' LDFLAGS='$(ASAN)' test
 
 # What `make` built is installed; paths inside strata.pc are those without DESTDIR.
 install: all
