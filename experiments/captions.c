@@ -190,6 +190,7 @@ static const Caption captions[] = {
     {"Dashed: 1 (no difference to the control) and 0.8 (the margin set beforehand)",
      "破線：1（対照と差がない）と 0.8（事前に定めた限界）"},
     {"*: too few pairs with a control for an interval", "*：対照のある対が少なく区間を求められない"},
+    {"Pairs: all; control: of those pairs that have a matched one", "対：すべて。対照：対応づけた対照をもつ対のみ"},
     {"Dashed: 0.8, the margin set beforehand", "破線：0.8（事前に定めた限界）"},
     {"Streams grow over layers, so a curve is to be read against its control",
      "ストリームは層とともに大きくなるため、曲線は対照と比べて読む"},

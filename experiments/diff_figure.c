@@ -397,7 +397,10 @@ static int draw_histograms(const Draw *d, const float *pairs, const float *contr
             table_number(&table, control ? counts[i][1][k] : NAN, -1);
         }
     }
+    if (control)
+        diff_draw_sentence(d->f, "Pairs: all; control: of those pairs that have a matched one", &t.note);
     FigurePanels panels = {.title = t.title.data,
+                           .note = t.note.data,
                            .plots = plots,
                            .n_plots = n_panels,
                            .n_cols = d->f->width_mm > 0 && d->f->width_mm <= FIGURE_NARROW_MM ? 2 : 4,

@@ -290,6 +290,9 @@ int diff_figure_margins(const DiffFigure *f, Error *e)
         const DiffViewCategory *c = &f->r->categories[i];
         const DiffViewPosition *at = diff_view_position(c, f->position);
         double *x = values + 2 * n * DIFF_VIEW_MARGINS, *y = x + DIFF_VIEW_MARGINS;
+        const DiffViewCurve *norm = at ? diff_view_curve(at, "norm") : NULL;
+        if (!norm || !any_finite(norm->lo, f->r->n_points)) /* no test was made: its 0 would look like a result */
+            continue;
         for (size_t k = 0; at && k < at->n_margins; k++) {
             x[k] = at->margins[k].margin;
             y[k] = at->margins[k].n_rejected;

@@ -20,10 +20,10 @@
  *   the same on the log scale, t = log(R / r) / (se / R), se^2 = V(R) / x-bar^2, upper bound R exp(q se / R): where a few clusters carry
  *     the large differences of pairs but not of controls and were not drawn, V is too small exactly when R is, and the log is
  *     the safer one of both. The larger p and the larger bound count, so that both tests must reject.
- * Levels and coverage: tests/test_diff_levels.c and tests/data/diff_stats/levels.txt, claims.txt (2,000 runs a line): at most 5 % for normal, lognormal
- * and t_3 noise with effects of templates and words, 6 to 60 clusters, equal or not. What remains: where the control has no such
- * effects while the pairs' spread by half an e-fold it is up to 8 %, by a whole one up to 12 % (any test of a mean has such a law:
- * Bahadur and Savage 1956). With very unequal clusters it is cautious instead.
+ * Levels and coverage: tests/test_diff_levels.c and tests/data/diff_stats/levels.txt, claims.txt: a true ratio of 0.8 is rejected in at most 5 %
+ * under normal, lognormal and t_3 noise with effects of templates and words, 6 to 60 clusters; with very unequal clusters it is
+ * cautious (1 to 4 %). What remains: where the control has no such effects while those of the pairs spread by half an e-fold it is
+ * 5 to 7 %, by a whole one 7 to 11 % (any test of a mean has such a law: Bahadur and Savage 1956).
  *
  * Scope. At least DIFF_STATS_MIN_CLUSTERS templates and as many word pairs: two ways, a claim about the category. Fewer: about these
  * words only: the words are fixed and clusters are templates. Fewer than DIFF_STATS_FEW templates: no test, NaN.
@@ -31,7 +31,7 @@
  *
  * Cross-fitting. Templates are split in halves (diff_stats_split). Sums are kept per half; each half has its own estimate, bound and
  * p, so that coordinates chosen in one are scored in the other (diff_stats_crossfit): the score of a chosen one is then free of the
- * winner's curse, as far as the words are not shared; the claim itself is judged on all pairs, where nothing was chosen.
+ * winner's curse of templates, not of that of words, which both halves share; the claim itself is judged on all pairs, where nothing was chosen.
  *
  * Not covered: that control words are drawn from one pool, and that sigma is estimated (in the means, not in R). */
 #ifndef STRATA_EXPERIMENTS_DIFF_STATS_H
