@@ -326,9 +326,10 @@ static void finish_point(void *arg, size_t point, int thread)
 static int crossfit(const Diff *s, DiffResult *r, Error *e)
 {
     size_t n = (s->n_points - 1) * s->d;
-    double *ratio = malloc(4 * n * sizeof *ratio), *upper = ratio + 2 * n;
+    double *ratio = malloc(4 * n * sizeof *ratio);
     if (!ratio)
         return error_set(e, STATUS_FAILED, "diff: out of memory for %zu values", n);
+    double *upper = ratio + 2 * n;
     for (size_t i = 0; i < n; i++) {
         for (size_t half = 0; half < 2; half++) {
             ratio[2 * i + half] = (double)r->half[half][i];

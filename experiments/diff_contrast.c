@@ -34,10 +34,11 @@ static int run_class(Diff *s, DiffClass class, Error *e)
     size_t n = list_sides(s, class, out, results, weight), cells = (s->n_points - 1) * s->d;
     if (!out->n_errors || !out->n_meanings)
         return STATUS_OK;
-    double *p = malloc(2 * cells * sizeof *p), *difference = p + cells;
+    double *p = malloc(cells * sizeof *p), *difference = malloc(cells * sizeof *difference);
     out->curves = arena_array(&s->arena, s->n_points * DIFF_N_CURVES, sizeof *out->curves);
-    if (!p || !out->curves) {
+    if (!p || !difference || !out->curves) {
         free(p);
+        free(difference);
         return error_set(e, STATUS_FAILED, "diff: out of memory for contrasts");
     }
     for (size_t i = 0; i < s->n_points * DIFF_N_CURVES; i++) {
@@ -65,6 +66,7 @@ static int run_class(Diff *s, DiffClass class, Error *e)
         out->n_higher += p[i] <= fdr.threshold && difference[i] > 0;
     }
     free(p);
+    free(difference);
     return status;
 }
 

@@ -133,13 +133,12 @@ static int tag_at(Chooser *k, const char *text, size_t len, size_t at, int *out,
     *out = -1;
     if (!status && list.n_words > k->cap_words) {
         size_t cap = 2 * list.n_words;
-        TaggerWord *words = realloc(k->words, cap * sizeof *words);
-        k->words = words ? words : k->words;
-        TaggerTag *tags = realloc(k->tags, cap * sizeof *tags);
-        k->tags = tags ? tags : k->tags;
-        if (words && tags)
-            k->cap_words = cap;
-        else
+        free(k->words);
+        free(k->tags);
+        k->words = malloc(cap * sizeof *k->words);
+        k->tags = malloc(cap * sizeof *k->tags);
+        k->cap_words = k->words && k->tags ? cap : 0;
+        if (!k->cap_words)
             status = error_set(e, STATUS_FAILED, "diff: out of memory for tags");
     }
     size_t which = SIZE_MAX;

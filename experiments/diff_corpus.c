@@ -74,11 +74,11 @@ static int read_excerpt(Reader *r, Error *e)
 {
     int status = STATUS_OK;
     snprintf(r->corpus->name, sizeof r->corpus->name, "wikitext-2-excerpt");
-    for (const char *at = diff_excerpt_bytes; !status && at < diff_excerpt_end;) {
-        const char *end = memchr(at, '\n', (size_t)(diff_excerpt_end - at));
-        end = end ? end : diff_excerpt_end;
-        status = take_text(r, at, (size_t)(end - at), e);
-        at = end + 1;
+    size_t n = (size_t)((uintptr_t)diff_excerpt_end - (uintptr_t)diff_excerpt_bytes);
+    for (size_t at = 0, len; !status && at < n; at += len + 1) {
+        const char *line = diff_excerpt_bytes + at, *end = memchr(line, '\n', n - at);
+        len = end ? (size_t)(end - line) : n - at;
+        status = take_text(r, line, len, e);
     }
     return status;
 }

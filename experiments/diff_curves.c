@@ -69,9 +69,10 @@ static void one_item(void *arg, size_t i, int thread)
     memset(y, 0, n * sizeof *y);
     memset(x, 0, n * sizeof *x);
     memset(shuffled, 0, n * sizeof *shuffled);
-    double *a = malloc(2 * d * sizeof *a), *b = a + d;
+    double *a = malloc(2 * d * sizeof *a);
     if (!a)
         return; /* the sums are then short of this pair: memory for two rows was there a moment ago */
+    double *b = a + d;
     for (size_t r = 0; r < item->n; r++) {
         diff_curves_load(w->rows, item->a + r, a);
         diff_curves_load(w->rows, item->b + r, b);
