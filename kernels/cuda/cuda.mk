@@ -67,7 +67,7 @@ $(BUILD)/cuda/%.o: %.cu $(BUILD)/cuda/nvcc.stamp
 # cuBLAS is looked for where this nvcc has it, too.
 $(CUDA_LIB): $(CUDA_OBJECTS) kernels/cuda/exports.map $(BUILD)/cuda_objects.stamp
 	$(NVCC) -shared -o $@ $(CUDA_OBJECTS) -lcublasLt -Xlinker -rpath,$(abspath $(dir $(NVCC))../lib64) \
-	    -Xlinker --version-script=kernels/cuda/exports.map
+	    -Xlinker --version-script=kernels/cuda/exports.map -Xlinker -z,defs
 -include $(CUDA_SOURCES:%.cu=$(BUILD)/cuda/%.d)
 else
 CUDA_NOTE := CUDA is off: $(if $(NVCC),no NVIDIA driver here; make CUDA=1 builds $(CUDA_LIB) all the same,no nvcc found; --gpu_id cpu alone is served)
