@@ -89,7 +89,7 @@ static int draw_whole(const Draw *d, Error *e)
             double least = INFINITY;
             for (size_t i = first; i < end; i++) {
                 double r = (double)d->ratio[l * d->D + i];
-                n_holding += holds(d, l * d->D + i);
+                n_holding += holds(d, l * d->D + i) ? 1 : 0;
                 if (isfinite(r))
                     bin[n++] = r;
                 least = isfinite(r) ? fmin(least, r) : least;

@@ -259,10 +259,9 @@ static void test_clusters_merge_evenly(void)
     for (size_t i = 0; i < 50; i++)
         counts[i] = (double)(1 + (i * 37) % 11);
     CHECK(diff_stats_group(counts, 50, 7, group) == 7);
-    double total = 0, least = INFINITY, most = 0, sides[2] = {0, 0};
+    double least = INFINITY, most = 0, sides[2] = {0, 0};
     for (size_t i = 0; i < 50; i++) {
         filled[group[i]] += counts[i];
-        total += counts[i];
     }
     for (size_t k = 0; k < 7; k++) {
         least = fmin(least, filled[k]);
