@@ -56,6 +56,7 @@ typedef struct DiffResult {
     double *small;    /* likewise, coordinates whose mean is below half a sigma, sigma recomputed in each basis */
     size_t n_rotated; /* pairs behind them */
     size_t n_claims;
+    bool control_is_far; /* the control's tokens lie farther than the pairs': a small ratio says nothing */
 } DiffResult;
 
 /* Of one category. */

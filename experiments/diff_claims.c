@@ -4,8 +4,13 @@
 
 #include "experiments/diff.h"
 
+/* A control whose tokens lie farther on average, by more than this share, makes every ratio small. */
+static const double most_farther = 0.05;
+
 bool diff_is_claim(const Diff *s, const DiffResult *r, size_t cell)
 {
+    if (r->control_is_far)
+        return false;
     DiffStatsCell c = {
         .p = r->p[cell], .upper = (double)r->upper[cell], .half_ratio = {(double)r->half[0][cell], (double)r->half[1][cell]}};
     return diff_stats_claim(&c, s->fdr.threshold);
@@ -33,8 +38,10 @@ int diff_claims_decide(Diff *s, Error *e)
         status = statistics_fdr(p, n, DIFF_STATS_LEVEL, 1, &s->fdr_any, e);
     free(p);
     for (size_t c = 0; !status && c < s->categories.n; c++) {
+        const DiffCategory *k = &s->categories.list[c];
         for (int class = 0; class < DIFF_N_CLASSES; class ++) {
             DiffResult *r = &s->outcomes[c].at[class];
+            r->control_is_far = k->control_distance > (1 + most_farther) * k->pair_distance;
             for (size_t i = 0; r->n && i < cells; i++)
                 r->n_claims += diff_is_claim(s, r, i);
             s->n_claims += r->n_claims;

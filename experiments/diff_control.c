@@ -1,19 +1,19 @@
-/* diff_control.c: the matched swap of each pair: in the good sentence, the edited token gives way to a random one that is
+/* diff_control.c: the matched swap of each pair: in the good sentence, the edited token gives way to another one that is
  *   - of the same part of speech in that place (UPOS by the tagger, as the token it replaces), or edited somewhere in the category;
  *   - written alike: a leading space or not, letters only, capital or not;
  *   - as frequent as the token that the pair puts there: floor(log2(1 + occurrences in the held-out corpus)) differs by 1 at most;
- *   - as far from the replaced token: 1 - cosine of their embeddings lies in the same decile of the category's pairs' distances;
+ *   - as far from the replaced token: 1 - cosine of their embeddings lies in the same decile of the distances of all words written
+ *     alike, and of those the 20 nearest to the pair's own distance are kept (a decile is wide: its middle lies farther than most
+ *     pairs, and farther swaps would make every pair look stable);
  *   - at the same position of the same sentence.
- * Fewer than 20 candidates: the pair has no control, and takes no part in what is claimed. Draws: PCG64 (seed,
- * stream 23), for each pair in the category's order a shuffle of its candidates; they are tagged in that order until enough are
- * found, and the first found is taken. */
+ * Fewer than 20 such tokens: the pair has no control, and takes no part in what is claimed. Draws: PCG64 (seed + pair, stream 23):
+ * one of the 20. The mean distances of pairs and controls are kept, so that what is left of a mismatch shows. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "engine/base/rng.h"
 #include "experiments/diff.h"
-#include "experiments/statistics.h"
 #include "experiments/tagger.h"
 #include "experiments/word_split.h"
 #include "kernels/convert.h"
@@ -25,19 +25,27 @@ typedef struct Spelling {
     bool is_word, has_space, is_capital;
 } Spelling;
 
+typedef struct Near {
+    float off; /* |distance - the pair's| */
+    int32_t id;
+} Near;
+
 typedef struct Chooser {
     Diff *s;
     DiffCategory *c;
     Tagger *tagger;
     size_t vocab, d;
-    Spelling *spelling; /* [V] */
-    int8_t *frequency;  /* [V]: floor(log2(1 + occurrences)) */
-    uint8_t *in_pool;   /* [V]: edited somewhere in the category */
-    float *row, *other; /* [D] */
-    double decile[N_DECILES + 1];
-    double *distance;            /* [n_pairs]: of base and other token */
-    float *from_base;            /* [V]: distances from the base token at hand */
-    int32_t *candidates, *order; /* order: pairs by base token */
+    Spelling *spelling;           /* [V] */
+    int8_t *frequency;            /* [V]: floor(log2(1 + occurrences)) */
+    uint8_t *in_pool;             /* [V]: edited somewhere in the category */
+    float *row, *other;           /* [D] */
+    double decile[N_DECILES + 1]; /* of the distances from the base token at hand to the words written alike */
+    double *distance;             /* [n_pairs]: of base and other token */
+    float *sorted;                /* [V] */
+    float *from_base;             /* [V]: distances from the base token at hand */
+    int32_t *candidates, *order;  /* order: pairs by base token */
+    Near *near;                   /* [V] */
+    size_t n_matched;
     TaggerWord *words;
     TaggerTag *tags;
     size_t cap_words;
@@ -84,45 +92,29 @@ static double distance(const Chooser *k, int32_t id) /* from k->row */
 
 static int by_value(const void *a, const void *b)
 {
-    double x = *(const double *)a, y = *(const double *)b;
+    float x = *(const float *)a, y = *(const float *)b;
     return (x > y) - (x < y);
 }
 
-/* Distances of all pairs and their deciles. */
-static int measure_pairs(Chooser *k, Error *e)
+static void measure_pairs(Chooser *k)
 {
     const DiffCategory *c = k->c;
-    double *sorted = malloc((c->n_pairs + 1) * sizeof *sorted);
-    size_t n = 0;
-    if (!sorted)
-        return error_set(e, STATUS_FAILED, "diff: out of memory for controls");
     for (size_t i = 0; i < c->n_pairs; i++) {
         const Pair *p = diff_pair(k->s, c, i);
         convert_row_f32(embedding(k), (size_t)diff_base_token(p), k->row);
         k->distance[i] = distance(k, diff_other_token(p));
         k->in_pool[diff_base_token(p)] = k->in_pool[diff_other_token(p)] = 1;
-        if (!isnan(k->distance[i]))
-            sorted[n++] = k->distance[i];
     }
-    qsort(sorted, n, sizeof *sorted, by_value);
-    for (size_t q = 0; q <= N_DECILES; q++)
-        k->decile[q] = n ? statistics_quantile(sorted, n, (double)q / N_DECILES) : NAN;
-    free(sorted);
-    return STATUS_OK;
 }
 
-/* The decile's bounds around x. Equal deciles (few different distances) are one. */
+/* The decile's bounds around x; nothing lies outside the first and the last. */
 static void decile_of(const Chooser *k, double x, double *lo, double *hi)
 {
     size_t q = 0;
     while (q + 1 < N_DECILES && x > k->decile[q + 1])
         q++;
-    *lo = k->decile[q];
-    *hi = k->decile[q + 1];
-    if (*lo == *hi) { /* one distance alone: a tenth around it */
-        *lo -= 0.05 * fabs(x);
-        *hi += 0.05 * fabs(x);
-    }
+    *lo = q == 0 ? -INFINITY : k->decile[q];
+    *hi = q + 1 == N_DECILES ? INFINITY : k->decile[q + 1];
 }
 
 /* UPOS of the word that holds byte `at` of the text. */
@@ -209,13 +201,29 @@ static size_t list_candidates(Chooser *k, size_t i)
     return n;
 }
 
+static int by_off(const void *a, const void *b)
+{
+    const Near *x = a, *y = b;
+    return x->off != y->off ? (x->off > y->off) - (x->off < y->off) : (x->id > y->id) - (x->id < y->id);
+}
+
+/* The candidates, nearest to the pair's distance first. */
+static void sort_candidates(Chooser *k, size_t i, size_t n)
+{
+    for (size_t j = 0; j < n; j++)
+        k->near[j] = (Near){.off = fabsf(k->from_base[k->candidates[j]] - (float)k->distance[i]), .id = k->candidates[j]};
+    qsort(k->near, n, sizeof *k->near, by_off);
+    for (size_t j = 0; j < n; j++)
+        k->candidates[j] = k->near[j].id;
+}
+
 static int choose_one(Chooser *k, size_t i, Rng *rng, Error *e)
 {
     const Pair *p = diff_pair(k->s, k->c, i);
     size_t n = list_candidates(k, i), found = 0;
     int tag = -1, status = STATUS_OK;
-    int32_t chosen = -1;
-    rng_shuffle(rng, k->candidates, n);
+    int32_t kept[LEAST];
+    sort_candidates(k, i, n);
     if (n >= LEAST && k->tagger)
         status = tag_of(k, p, diff_base_token(p), &tag, e);
     for (size_t j = 0; !status && n >= LEAST && j < n && j < MOST_TRIES && found < LEAST; j++) {
@@ -224,10 +232,15 @@ static int choose_one(Chooser *k, size_t i, Rng *rng, Error *e)
             status = tag_of(k, p, k->candidates[j], &other, e);
         if (!k->in_pool[k->candidates[j]] && (other < 0 || other != tag))
             continue;
-        chosen = found++ == 0 ? k->candidates[j] : chosen;
+        kept[found++] = k->candidates[j];
     }
     k->c->n_candidates[i] = (uint16_t)found;
-    k->c->control[i] = found >= LEAST ? chosen : -1;
+    if (status || found < LEAST)
+        return status;
+    k->c->control[i] = kept[rng_below(rng, LEAST)];
+    k->n_matched++;
+    k->c->pair_distance += k->distance[i];
+    k->c->control_distance += (double)k->from_base[k->c->control[i]];
     return status;
 }
 
@@ -268,6 +281,13 @@ static void measure_vocabulary(Chooser *k, int32_t base, uint8_t *wanted)
     convert_row_f32(embedding(k), (size_t)base, k->row);
     Distances m = {.k = k, .wanted = wanted, .base_norm = sqrt(dot(k->row, k->row, k->d))};
     pool_run(k->s->bench.session.pool, measure_some, &m, (k->vocab + VOCAB_STEP - 1) / VOCAB_STEP);
+    size_t n = 0;
+    for (size_t v = 0; v < k->vocab; v++)
+        if (!isnan(k->from_base[v]) && (int32_t)v != base)
+            k->sorted[n++] = k->from_base[v];
+    qsort(k->sorted, n, sizeof *k->sorted, by_value);
+    for (size_t q = 0; q <= N_DECILES; q++)
+        k->decile[q] = n ? (double)k->sorted[(n - 1) * q / N_DECILES] : NAN;
 }
 
 static const Chooser *sorting; /* qsort has no context argument */
@@ -319,8 +339,10 @@ int diff_control_choose(Diff *s, DiffCategory *c, Error *e)
     k.from_base = malloc(k.vocab * sizeof *k.from_base);
     k.candidates = malloc(k.vocab * sizeof *k.candidates);
     k.order = malloc(c->n_pairs * sizeof *k.order);
+    k.near = malloc(k.vocab * sizeof *k.near);
+    k.sorted = malloc(k.vocab * sizeof *k.sorted);
     if ((s->bench.tokenizer && !k.spelling) || !k.in_pool || !k.frequency || !k.row || !k.distance || !k.from_base ||
-        !k.candidates || !k.order)
+        !k.candidates || !k.order || !k.near || !k.sorted)
         status = error_set(e, STATUS_FAILED, "diff: out of memory for controls");
     k.other = k.row ? k.row + k.d : NULL;
     for (size_t v = 0; !status && v < k.vocab; v++)
@@ -329,10 +351,13 @@ int diff_control_choose(Diff *s, DiffCategory *c, Error *e)
         k.spelling[v] = spell(s->bench.tokenizer, (int32_t)v);
     if (!status && k.spelling)
         status = tagger_open(&k.tagger, e);
+    c->pair_distance = c->control_distance = 0;
     if (!status)
-        status = measure_pairs(&k, e);
+        measure_pairs(&k);
     if (!status)
         status = choose_all(&k, e);
+    c->pair_distance = k.n_matched ? c->pair_distance / (double)k.n_matched : NAN;
+    c->control_distance = k.n_matched ? c->control_distance / (double)k.n_matched : NAN;
     tagger_close(k.tagger);
     free(k.spelling);
     free(k.in_pool);
@@ -342,6 +367,8 @@ int diff_control_choose(Diff *s, DiffCategory *c, Error *e)
     free(k.from_base);
     free(k.candidates);
     free(k.order);
+    free(k.near);
+    free(k.sorted);
     free(k.words);
     free(k.tags);
     strbuf_free(&k.text);

@@ -201,6 +201,11 @@ static void put_category(const Diff *s, size_t c, StrBuf *out)
     strbuf_json_field_text(out, "kind", k->kind == DIFF_KIND_OTHER ? "choice" : diff_kind_name(k->kind));
     put_count(out, "n_pairs", k->n_pairs);
     put_count(out, "n_matched", o->n_matched);
+    if (s->controls) {
+        strbuf_json_field_number(out, "pair_distance", k->pair_distance);
+        strbuf_json_field_number(out, "control_distance", k->control_distance);
+        strbuf_printf(out, ", \"control_is_far\": %s", o->at[DIFF_ALL].control_is_far ? "true" : "false");
+    }
     put_count(out, "n_templates", k->n_templates);
     put_count(out, "n_word_pairs", k->n_words);
     strbuf_json_field_text(out, "scope", s->controls ? diff_stats_scope_name(o->at[DIFF_ALL].design.scope) : "none");

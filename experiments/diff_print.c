@@ -33,6 +33,8 @@ static void print_category(const Diff *s, size_t c, FILE *out)
             k->kind == DIFF_KIND_OTHER ? "choice" : diff_kind_name(k->kind), k->n_pairs, k->n_templates, k->n_words);
     if (s->controls)
         fprintf(out, ", %zu with a matched control", o->n_matched);
+    if (s->controls && o->n_matched)
+        fprintf(out, " (embeddings %.3f apart, the pairs' %.3f)", k->control_distance, k->pair_distance);
     fprintf(out, "\n");
     for (int class = 0; class < DIFF_N_CLASSES; class ++) {
         const DiffResult *r = &o->at[class];
@@ -48,6 +50,10 @@ static void print_category(const Diff *s, size_t c, FILE *out)
             continue;
         if (r->n_control == 0)
             fprintf(out, "          no pair has 20 matched candidates: nothing is claimed\n");
+        else if (r->control_is_far)
+            fprintf(
+                out,
+                "          the control's tokens lie farther than the pairs': a small ratio says nothing, nothing is claimed\n");
         else if (r->n_claims)
             fprintf(out, "          HOLDS: %zu (layer, dimension)s change less than 0.8 of their control%s\n", r->n_claims,
                     r->design.scope == DIFF_STATS_WORDS ? ", about these words only" : "");

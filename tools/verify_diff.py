@@ -5,7 +5,7 @@
 
 Read: diff.json, diff.safetensors, pairs.jsonl and, if the run had --save_pairs, pairs.safetensors. Judged
   always       normalised = mean / sigma; the ranked and plain lists are the smallest cells of the ratio and mean tensors and say
-               what the tensors say; claims follow from p, bound and both halves; claims_per_layer adds up; the contrast is the weighted
+               what the tensors say; claims follow from p, bound, both halves and how far the control lies; claims_per_layer adds up; the contrast is the weighted
                difference of the curves' ratios with Welch's standard error; diff.csv and curves.csv say what diff.json says
   saved pairs  for every category and position class of which all pairs were saved: mean, sd, median, final_norm, and the curves norm
                (mean over pairs) from the differences themselves
@@ -89,7 +89,8 @@ def check_lists(d, t, where, position):
                     # p below F32's least denormal is 0 there.
                     close("%s %s %s %s" % (cat, pos, name, field), number(c[field]), t["%s.%s" % (field, key)][at], RELATIVE, 1e-44)
                 halves = [number(h) for h in c["half_ratio"]]
-                claim = number(c["p"]) <= d["fdr"]["threshold"] and number(c["upper"]) < 0.8 and max(halves) < 0.8 and not any(map(math.isnan, halves))
+                far = next(k.get("control_is_far", False) for k in d["categories"] if k["name"] == cat)
+                claim = not far and number(c["p"]) <= d["fdr"]["threshold"] and number(c["upper"]) < 0.8 and max(halves) < 0.8 and not any(map(math.isnan, halves))
                 if claim != c["claim"]:
                     raise Differs("%s %s L%d:%d: claim is %s, by its own numbers %s" % (cat, pos, c["layer"], c["dim"], c["claim"], claim))
             done += 1
