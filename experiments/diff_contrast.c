@@ -1,5 +1,5 @@
 /* diff_contrast.c: the primary contrast of error correction: the ratios to control of error categories minus those of meaning
- * categories, each category with the same weight on its side; of the layer curves, and of every cell. Stability alone shows nothing. */
+ * categories whose control lies no farther than their pairs, each category with the same weight on its side; of the layer curves, and of every cell. Stability alone shows nothing. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -13,7 +13,7 @@ static size_t list_sides(const Diff *s, DiffClass class, DiffContrast *out, cons
     for (size_t c = 0; c < s->categories.n; c++) {
         const DiffResult *r = &s->outcomes[c].at[class];
         DiffKind kind = s->categories.list[c].kind;
-        if (r->n_control == 0 || isnan(r->design.df[2]) || kind == DIFF_KIND_OTHER)
+        if (r->n_control == 0 || isnan(r->design.df[2]) || kind == DIFF_KIND_OTHER || r->control_is_far)
             continue;
         out->n_errors += kind == DIFF_KIND_ERROR;
         out->n_meanings += kind == DIFF_KIND_MEANING;

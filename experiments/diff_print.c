@@ -89,7 +89,8 @@ static void print_contrast(const Diff *s, FILE *out)
                 c->n_lower, c->n_higher, c->n_tested);
     }
     if (!any)
-        fprintf(out, "\nError minus meaning: not told, it needs matched pairs of both kinds.\n");
+        fprintf(out,
+                "\nError minus meaning: not told, it needs pairs of both kinds whose control lies no farther than they do.\n");
 }
 
 static void print_floors(const Diff *s, FILE *out)

@@ -120,7 +120,7 @@ def check_contrast(d):
         sides = {"error": [], "meaning": []}
         for c in d["categories"]:
             for p in c["positions"]:
-                if p["name"] == x["position"] and c["kind"] in sides and p.get("n_control") and p.get("df") is not None:
+                if p["name"] == x["position"] and c["kind"] in sides and not c.get("control_is_far") and p.get("n_control") and p.get("df") is not None:
                     curve = p["curves"][x["curve"]]
                     sides[c["kind"]].append((curve["ratio"], curve["se"]))
         for layer in range(len(x["difference"])):
