@@ -301,8 +301,10 @@ int diff_figure_margins(const DiffFigure *f, Error *e)
             table_number(&t, x[k], -1);
             table_number(&t, y[k], -1);
         }
-        if (at && at->n_margins)
-            series[n++] = (FigureSeries){.label = diff_draw_say(f, c->name), .x = x, .y = y, .n = at->n_margins};
+        if (at && at->n_margins) {
+            const char *label = diff_draw_say(f, c->name);
+            series[n++] = (FigureSeries){.label = label, .x = x, .y = y, .n = at->n_margins};
+        }
     }
     diff_draw_title(f, "dimensions whose mean change stays under a margin", NULL, f->position, &title);
     diff_draw_sentence(f, "Coordinates of all layers, after control of false discoveries", &note);

@@ -36,23 +36,26 @@ void diff_block_free(DiffBlock *b)
     memset(b, 0, sizeof *b);
 }
 
+/* The array with room for so many bytes; the old one, which stays as it is, when memory is out. */
+static void *longer(void *array, size_t bytes, bool *failed)
+{
+    void *grown = realloc(array, bytes);
+    *failed = *failed || !grown;
+    return grown ? grown : array;
+}
+
 static bool grow(DiffBlock *b, size_t rows)
 {
     if (b->n_rows + rows > b->cap_rows) {
         size_t cap = 2 * (b->n_rows + rows) + 256;
-        int32_t *ids = realloc(b->ids, cap * sizeof *ids);
-        b->ids = ids ? ids : b->ids;
-        b->cap_rows = ids ? cap : b->cap_rows;
-        b->failed = b->failed || !ids;
+        b->ids = longer(b->ids, cap * sizeof *b->ids, &b->failed);
+        b->cap_rows = b->failed ? b->cap_rows : cap;
     }
     if (b->n_windows + 1 >= b->cap_windows) {
         size_t cap = 2 * b->n_windows + 64;
-        size_t *start = realloc(b->start, (cap + 1) * sizeof *start);
-        b->start = start ? start : b->start;
-        size_t *prefix = realloc(b->prefix, (cap + 1) * sizeof *prefix);
-        b->prefix = prefix ? prefix : b->prefix;
-        b->cap_windows = start && prefix ? cap : b->cap_windows;
-        b->failed = b->failed || !start || !prefix;
+        b->start = longer(b->start, (cap + 1) * sizeof *b->start, &b->failed);
+        b->prefix = longer(b->prefix, (cap + 1) * sizeof *b->prefix, &b->failed);
+        b->cap_windows = b->failed ? b->cap_windows : cap;
     }
     return !b->failed;
 }
@@ -229,6 +232,7 @@ int diff_runner_block(DiffRunner *r, const DiffBlock *block, Error *e)
     if (block->failed)
         return error_set(e, STATUS_FAILED, "diff: out of memory for a block");
     TokenBlock tokens = diff_block_tokens(block);
+    /* cppcheck-suppress autoVariables ; until the end of this call */
     r->block = &tokens;
     RunHooks hooks = {.user = r,
                       .on_node = on_node,
