@@ -303,7 +303,8 @@ int diff_figure_margins(const DiffFigure *f, Error *e)
         }
         if (at && at->n_margins) {
             const char *label = diff_draw_say(f, c->name);
-            series[n++] = (FigureSeries){.label = label, .x = x, .y = y, .n = at->n_margins};
+            series[n] = (FigureSeries){.label = label, .x = x, .y = y, .n = at->n_margins};
+            n++;
         }
     }
     diff_draw_title(f, "dimensions whose mean change stays under a margin", NULL, f->position, &title);

@@ -40,8 +40,10 @@ void diff_block_free(DiffBlock *b)
 static void *longer(void *array, size_t bytes, bool *failed)
 {
     void *grown = realloc(array, bytes);
-    *failed = *failed || !grown;
-    return grown ? grown : array;
+    if (grown)
+        return grown;
+    *failed = true;
+    return array;
 }
 
 static bool grow(DiffBlock *b, size_t rows)
