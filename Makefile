@@ -67,6 +67,7 @@ $(BUILD)/%.o: %.c $(BUILD)/flags.stamp | $(VERSION_H) $(BUILD)/setup.stamp
 
 # The model of the part-of-speech tagger is part of this object (.incbin).
 $(BUILD)/experiments/tagger_model.o: tools/tagger/english.tagger
+$(BUILD)/experiments/diff_excerpt.o: tools/demo/wikitext-2-excerpt.txt
 # So are the lexicon and the templates of pairs.
 $(BUILD)/experiments/pair_data.o: $(wildcard experiments/pairs/*.txt)
 $(BUILD)/experiments/pair_prompts.o: $(wildcard experiments/pairs/prompts/*.txt)

@@ -2,26 +2,10 @@
  * nothing of any server. */
 #include <string.h>
 
+#include "engine/base/embed.h"
 #include "experiments/audit_own.h"
 
-#ifdef __APPLE__
-#define SECTION ".const_data\n"
-#define NAME(symbol) "_" symbol
-#define RESTORE ".text\n"
-#else
-#define SECTION ".pushsection .rodata,\"a\"\n"
-#define NAME(symbol) symbol
-#define RESTORE ".popsection\n"
-#endif
-
-/* clang-format off */
-__asm__(SECTION
-        ".globl " NAME("audit_page_template") "\n" NAME("audit_page_template") ":\n"
-        ".incbin \"experiments/audit_page.html\"\n"
-        ".byte 0\n"
-        RESTORE);
-/* clang-format on */
-extern const char audit_page_template[];
+EMBED_TEXT(audit_page_template, "experiments/audit_page.html")
 
 void audit_own_page(const Workbench *w, const AuditOwn *o, StrBuf *out)
 {

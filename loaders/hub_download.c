@@ -1,4 +1,4 @@
-/* hub_download.c: see hub_download.h. Worker threads take parts of one shared list, largest files first by their order in it; each
+/* hub_download.c: see hub_download.h. Worker threads take parts of one shared list in its order; each
  * has an HTTP client of its own. */
 #include "loaders/hub_download.h"
 

@@ -4,16 +4,7 @@
 
 #include <string.h>
 
-#if defined(__APPLE__)
-#define SECTION ".const_data\n"
-#define NAME(symbol) "_" symbol
-#define RESTORE ".text\n"
-#else
-#define SECTION ".pushsection .rodata,\"a\"\n"
-#define NAME(symbol) symbol
-#define RESTORE ".popsection\n"
-#endif
-#define LABEL(symbol) ".globl " NAME(symbol) "\n" NAME(symbol) ":\n"
+#include "engine/base/embed.h"
 
 #include <web_page_table.h>
 
