@@ -55,9 +55,10 @@ typedef struct CompareTag { /* one value of one group of pos.json, in one result
 } CompareTag;
 
 typedef struct CompareResult {
-    const char *file, *dir; /* ppl.json and its folder, as given */
-    const char *label;      /* for legends: short, different for each */
-    const char *model, *dataset, *experiment, *protocol, *unit, *rows_sha256, *ids_sha256;
+    const char *file, *dir;   /* ppl.json and its folder, as given */
+    const char *label;        /* for legends: short, different for each */
+    const char *model, *name; /* as it was typed, as readers see it (model_name.h) */
+    const char *dataset, *experiment, *protocol, *unit, *rows_sha256, *ids_sha256;
     const char *dtype, *numerics;
     int n_layers, layers_at_once;
     double share; /* layers_at_once / n_layers */

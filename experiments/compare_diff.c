@@ -53,14 +53,17 @@ static const char *say(const Work *w, const char *english)
 /* The model's name; where two results share it, with their folder. */
 static void label_results(Work *w)
 {
+    const char *labels[COMPARE_MAX];
     for (size_t i = 0; i < w->n; i++) {
         size_t same = 0;
         for (size_t k = 0; k < w->n; k++)
-            same += strcmp(w->views[i].model, w->views[k].model) == 0;
+            same += strcmp(w->views[i].name, w->views[k].name) == 0;
         if (same > 1)
-            snprintf(w->labels[i], sizeof w->labels[i], "%.45s (%.45s)", w->views[i].model, file_basename(w->views[i].dir));
+            snprintf(w->labels[i], sizeof w->labels[i], "%.45s (%.40s)", w->views[i].name, file_basename(w->views[i].dir));
         else
-            snprintf(w->labels[i], sizeof w->labels[i], "%.90s", w->views[i].model);
+            snprintf(w->labels[i], sizeof w->labels[i], "%.90s", w->views[i].name);
+        model_name_tell_apart(labels, i, w->labels[i], sizeof w->labels[i]);
+        labels[i] = w->labels[i];
     }
 }
 

@@ -11,6 +11,7 @@
 
 #include "engine/base/file.h"
 #include "experiments/layer_axis.h"
+#include "experiments/model_name.h"
 #include "experiments/result_file.h"
 
 #define SCHEMA_PPL "strata.ppl/1"
@@ -183,6 +184,7 @@ int compare_result_read(const char *path, Arena *arena, CompareResult *r, Error 
 {
     ResultFile file = {0};
     const char *model = NULL, *dataset = NULL, *experiment = NULL;
+    char name[MODEL_NAME_BYTES];
     int status = find_file(arena, path, r, e);
     if (!status)
         status = result_file_open(r->file, SCHEMA_PPL, &file, e);
@@ -195,9 +197,10 @@ int compare_result_read(const char *path, Arena *arena, CompareResult *r, Error 
     if (!status)
         status = result_integer(&file.root, "n_tokens", &r->n_tokens, e);
     r->model = keep(arena, model);
+    r->name = model ? keep(arena, model_name_short(model, name)) : NULL;
     r->dataset = keep(arena, dataset);
     r->experiment = keep(arena, experiment);
-    if (!status && (!r->model || !r->dataset || !r->experiment))
+    if (!status && (!r->model || !r->name || !r->dataset || !r->experiment))
         status = error_set(e, STATUS_FAILED, "%s: no memory", r->file);
     if (!status)
         r->layers_at_once = layers_at_once(r->experiment);
@@ -273,44 +276,23 @@ static int check_rows(const CompareResult *a, const CompareResult *b, Error *e)
                      b->file, a->rows_sha256, a->file, b->rows_sha256, row);
 }
 
-/* The last part of the model's name; two parts where the last one says nothing. */
-static const char *short_name(const char *model, char out[128])
-{
-    size_t len = strlen(model);
-    while (len > 1 && model[len - 1] == '/')
-        len--;
-    if (len > 5 && memcmp(model + len - 5, ".gguf", 5) == 0)
-        len -= 5;
-    size_t begin = len;
-    while (begin > 0 && model[begin - 1] != '/')
-        begin--;
-    if (len - begin == 5 && begin > 1 && memcmp(model + begin, "model", 5) == 0)
-        for (begin--; begin > 0 && model[begin - 1] != '/';)
-            begin--;
-    snprintf(out, 128, "%.*s", (int)(len - begin < 100 ? len - begin : 100), model + begin);
-    return out;
-}
-
 static int label_all(Compare *c, Error *e)
 {
     bool mixed = false;
-    char text[300], name[128];
+    char text[300];
+    const char *labels[COMPARE_MAX];
     for (size_t i = 1; i < c->n; i++)
         mixed = mixed || strcmp(c->results[i].experiment, c->results[0].experiment) != 0;
     for (size_t i = 0; i < c->n; i++) {
         CompareResult *r = &c->results[i];
-        int used = snprintf(text, sizeof text, "%s", short_name(r->model, name));
+        int used = snprintf(text, sizeof text, "%s", r->name);
         if (mixed)
             snprintf(text + used, sizeof text - (size_t)used, " (%d of %d layers)", r->layers_at_once, r->n_layers);
-        size_t len = strlen(text);
-        for (size_t k = 0, nth = 2; k < i; k++)
-            if (strcmp(c->results[k].label, text) == 0) {
-                snprintf(text + len, sizeof text - len, " #%zu", nth++);
-                k = (size_t)-1; /* the longer label may be taken too */
-            }
+        model_name_tell_apart(labels, i, text, sizeof text);
         r->label = keep(&c->arena, text);
         if (!r->label)
             return error_set(e, STATUS_FAILED, "compare: no memory");
+        labels[i] = r->label;
     }
     return STATUS_OK;
 }

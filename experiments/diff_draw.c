@@ -9,7 +9,7 @@
 void diff_draw_title(const DiffFigure *f, const char *english, const char *category, const char *position, StrBuf *out)
 {
     bool ja = f->lang == CAPTIONS_JA;
-    strbuf_printf(out, "%s%s%s", f->r->model, ja ? "：" : ": ", diff_draw_say(f, english));
+    strbuf_printf(out, "%s%s%s", f->r->name, ja ? "：" : ": ", diff_draw_say(f, english));
     if (!category && !position)
         return;
     strbuf_puts(out, ja ? "（" : " (");

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "experiments/diff_write.h"
+#include "experiments/model_name.h"
 
 static void print_sigma(const Diff *s, FILE *out)
 {
@@ -131,7 +132,8 @@ static void print_ablations(const Diff *s, FILE *out)
 
 void diff_print(const Diff *s, FILE *out)
 {
-    fprintf(out, "\n%s, order %s, %s\n", s->bench.path.name, s->order.spec,
+    char name[MODEL_NAME_BYTES];
+    fprintf(out, "\n%s, order %s, %s\n", model_name_short(s->bench.path.name, name), s->order.spec,
             s->tap == DIFF_TAP_RESID ? "residual stream" : diff_tap_name(s->tap));
     print_sigma(s, out);
     if (!s->controls)

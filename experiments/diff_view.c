@@ -197,6 +197,7 @@ static void read_head(Reader *in, const ResultNode *root)
     r->n_points = r->n_layers + 1;
     r->hidden = in->status ? 0 : (size_t)hidden;
     r->model = text(in, root, "model", "");
+    model_name_short(r->model, r->name);
     r->pairs = text(in, root, "pairs", "");
     r->tap = text(in, root, "tap", "resid");
     r->order = text(in, root, "order", "");

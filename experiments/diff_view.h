@@ -13,6 +13,7 @@
 
 #include "engine/base/arena.h"
 #include "engine/base/error.h"
+#include "experiments/model_name.h"
 #include "experiments/result_file.h"
 #include "loaders/tensor_file.h"
 
@@ -78,6 +79,7 @@ typedef struct DiffViewContrast { /* error minus meaning; arrays [n_points] */
 
 typedef struct DiffView {
     const char *dir;
+    char name[MODEL_NAME_BYTES]; /* of the model, for readers */
     const char *model, *pairs, *tap, *order, *dtype, *numerics, *corpus;
     size_t n_layers, n_points, hidden; /* n_points = n_layers + 1 */
     double n_pairs, seed;

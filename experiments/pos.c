@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "experiments/model_name.h"
 #include "experiments/pos_figure.h"
 #include "experiments/pos_results.h"
 #include "experiments/table.h"
@@ -86,14 +87,15 @@ static int put_table(const PosRun *run, const PosWords *words, const PosResults 
 static void put_counts(const PosRun *run, const PosWords *w, StrBuf *out)
 {
     const uint64_t *n = w->n_status;
+    char name[MODEL_NAME_BYTES];
     uint64_t body = n[POS_COUNTED] + n[POS_UNKNOWN] + n[POS_UNSCORED] + n[POS_NO_TOKEN];
     strbuf_printf(out,
                   "\n%s on %s, %s: %llu words, %llu of them in body rows, less %llu with <unk>, %llu partly unscored, %llu "
                   "without a token of their own: %llu counted, from %zu %s\n",
-                  run->model, run->dataset, run->experiment, (unsigned long long)(body + n[POS_HEADING]),
-                  (unsigned long long)body, (unsigned long long)n[POS_UNKNOWN], (unsigned long long)n[POS_UNSCORED],
-                  (unsigned long long)n[POS_NO_TOKEN], (unsigned long long)n[POS_COUNTED], run->n_units,
-                  run->units_are_articles ? "articles" : "windows");
+                  model_name_short(run->model, name), run->dataset, run->experiment,
+                  (unsigned long long)(body + n[POS_HEADING]), (unsigned long long)body, (unsigned long long)n[POS_UNKNOWN],
+                  (unsigned long long)n[POS_UNSCORED], (unsigned long long)n[POS_NO_TOKEN], (unsigned long long)n[POS_COUNTED],
+                  run->n_units, run->units_are_articles ? "articles" : "windows");
 }
 
 static int report(const StrataPosOptions *o, const PosRun *run, const PosWords *words, const PosResults *r, Error *e)

@@ -9,6 +9,7 @@
 #include "experiments/figure.h"
 #include "experiments/figure_axis.h"
 #include "experiments/layer_axis.h"
+#include "experiments/model_name.h"
 #include "experiments/table.h"
 #include "experiments/tagger.h"
 #include "experiments/tagger_scores.h"
@@ -113,8 +114,9 @@ size_t pos_figure_sort_tags(const PosResults *r, size_t *out)
 
 static void put_title(const Draw *d, StrBuf *b, const char *english)
 {
-    strbuf_printf(b, "%s%s%s%s%s", d->run->model, d->lang == CAPTIONS_JA ? "、" : " on ", d->run->dataset,
-                  d->lang == CAPTIONS_JA ? "：" : ": ", say(d, english));
+    char name[MODEL_NAME_BYTES];
+    strbuf_printf(b, "%s%s%s%s%s", model_name_short(d->run->model, name), d->lang == CAPTIONS_JA ? "、" : " on ",
+                  d->run->dataset, d->lang == CAPTIONS_JA ? "：" : ": ", say(d, english));
 }
 
 static void put_words(const Draw *d, StrBuf *b)

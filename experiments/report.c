@@ -60,7 +60,7 @@ static int write_index(Report *p, Error *e)
     StrBuf text = {0};
     strbuf_puts(&text, "# Report\n\nOf these result folders (`strata sweep`, `strata pos`, `strata diff`):\n\n");
     for (size_t i = 0; i < p->n; i++)
-        strbuf_printf(&text, "* %s: %s, %s\n", p->results[i].dir, p->results[i].r.model, p->results[i].r.experiment);
+        strbuf_printf(&text, "* %s: %s, %s\n", p->results[i].dir, p->results[i].r.name, p->results[i].r.experiment);
     for (size_t i = 0; i < p->options->n_dirs; i++)
         if (diff_view_is_one(p->options->dirs[i]))
             strbuf_printf(&text, "* %s: pairs that differ in one token\n", p->options->dirs[i]);

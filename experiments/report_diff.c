@@ -303,7 +303,7 @@ static void methods_en(const Work *w, StrBuf *out)
         "matched in "
         "frequency, embedding distance and position; what is reported is the ratio of mean d over pairs to that over "
         "controls.\n\n",
-        v->model, v->n_layers, v->hidden, v->dtype, v->numerics, *v->corpus ? v->corpus : "see run.json");
+        v->name, v->n_layers, v->hidden, v->dtype, v->numerics, *v->corpus ? v->corpus : "see run.json");
     strbuf_printf(
         out,
         "A dimension is said to change little at a layer if the one-sided 95 %% upper bound of this ratio is below %.1f (set "
@@ -343,7 +343,7 @@ static void methods_ja(const Work *w, StrBuf *out)
         "は別のコーパス（%s）における同じ層・次元の標準偏差で、先頭トークンと極端に大きい活性は除いた。編集位置より前は平均に"
         "含めない。各対の対照は同じ文の別の置き換えで、同じカテゴリーから、頻度・埋め込みの距離・位置を合わせて選んだ。"
         "報告するのは、対における d の平均と対照における d の平均の比である。\n\n",
-        v->model, v->n_layers, v->hidden, v->dtype, v->numerics, *v->corpus ? v->corpus : "run.json を参照");
+        v->name, v->n_layers, v->hidden, v->dtype, v->numerics, *v->corpus ? v->corpus : "run.json を参照");
     strbuf_printf(
         out,
         "この比の片側 95 %% 上限が（事前に定めた）%.1f を下回り、全ての層・次元・位置・カテゴリーにわたる偽発見率を 5 %% に制御"

@@ -63,8 +63,7 @@ static int draw_layers(const Draw *d, Error *e)
         hi[i] = r->orders[i].nll_change.hi;
         names[i] = r->orders[i].name;
     }
-    const char *base = strrchr(r->model, '/');
-    strbuf_printf(&title, "%s, %s", base && base[1] ? base + 1 : r->model, r->dataset);
+    strbuf_printf(&title, "%s, %s", r->name, r->dataset);
     FigureSeries series = {.x = x, .y = y, .lo = lo, .hi = hi, .n = n};
     FigurePlot plot = {.title = title.failed ? NULL : title.data,
                        .style = axis ? FIGURE_LINES : FIGURE_BARS,

@@ -56,7 +56,7 @@ static void put_decimals(double x, int decimals, char out[160])
 
 static void put_model(const ReportResult *r, char out[160])
 {
-    snprintf(out, 160, "%.150s", r->r.model);
+    snprintf(out, 160, "%.150s", r->r.name);
 }
 static void put_layers(const ReportResult *r, char out[160])
 {
@@ -271,7 +271,7 @@ static int write_layers(Report *p, const ReportResult *r, CaptionsLang lang, Err
         size_t n = r->r.n_orders - first < REPORT_ROWS ? r->r.n_orders - first : REPORT_ROWS;
         strbuf_reset(&caption);
         strbuf_reset(&label);
-        strbuf_printf(&caption, "%s: %s, %s. %s%s", r->r.model, r->r.experiment, r->r.dataset,
+        strbuf_printf(&caption, "%s: %s, %s. %s%s", r->r.name, r->r.experiment, r->r.dataset,
                       say(lang, "Change of loss in nats per token against the intact model; 95 % intervals are pointwise."),
                       first ? say(lang, " (continued)") : "");
         strbuf_printf(&label, "tab:%slayers%s", r->prefix, first ? "-continued" : "");
@@ -336,7 +336,7 @@ static int latex_tags(Report *p, const ReportResult *r, CaptionsLang lang, Error
         add_extreme(r, tag, 1, true, &t);
         add_extreme(r, tag, -1, false, &t);
     }
-    strbuf_printf(&caption, "%s: %s, %s. %s", r->r.model, r->r.experiment, r->r.dataset,
+    strbuf_printf(&caption, "%s: %s, %s. %s", r->r.name, r->r.experiment, r->r.dataset,
                   say(lang,
                       "Change of the loss per word, by part of speech, at the most and the least harmful order. *: fewer than "
                       "100 words or 20 units, not ranked. F1: the tagger's on its own test set; it was not measured on this "

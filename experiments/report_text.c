@@ -67,7 +67,7 @@ static const char *manipulation_en(const ReportResult *r, char out[200])
 
 static void data_en(const ReportResult *r, StrBuf *out)
 {
-    strbuf_printf(out, "We evaluated %s (%d layers", r->r.model, r->r.n_layers);
+    strbuf_printf(out, "We evaluated %s (%d layers", r->r.name, r->r.n_layers);
     if (*r->weights_sha256)
         strbuf_printf(out, "; SHA-256 of the weights %s", r->weights_sha256);
     char count[32];
@@ -185,7 +185,7 @@ static const char *unit_ja(const ReportResult *r)
 
 static void data_ja(const ReportResult *r, StrBuf *out)
 {
-    strbuf_printf(out, "%s（%d 層", r->r.model, r->r.n_layers);
+    strbuf_printf(out, "%s（%d 層", r->r.name, r->r.n_layers);
     if (*r->weights_sha256)
         strbuf_printf(out, "、重みの SHA-256 は %s", r->weights_sha256);
     char count[32];
@@ -273,7 +273,7 @@ int report_methods(Report *p, CaptionsLang lang, Error *e)
     for (size_t i = 0; i < p->n; i++) {
         const ReportResult *r = &p->results[i];
         if (p->n > 1)
-            strbuf_printf(&out, "\n## %s, %s\n", r->r.model, r->r.experiment);
+            strbuf_printf(&out, "\n## %s, %s\n", r->r.name, r->r.experiment);
         strbuf_putc(&out, '\n');
         (ja ? data_ja : data_en)(r, &out);
         (ja ? measures_ja : measures_en)(r, &out);

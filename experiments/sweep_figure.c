@@ -8,6 +8,7 @@
 #include "engine/base/file.h"
 #include "experiments/figure.h"
 #include "experiments/layer_axis.h"
+#include "experiments/model_name.h"
 #include "experiments/table.h"
 
 typedef struct Points {
@@ -129,11 +130,12 @@ int sweep_figure_write(const ResultsInput *in, const Results *r, Error *e)
     bool is_replace = strcmp(in->experiment, "replace") == 0;
     Points points[2] = {{0}, {0}};
     StrBuf title = {0};
+    char model[MODEL_NAME_BYTES];
     char *dir = file_join(in->dir, "figures"), *stem = dir ? file_join(dir, "layers") : NULL;
     int status = stem ? file_make_dirs(dir, e) : error_set(e, STATUS_FAILED, "%s: no memory", in->dir);
     for (int k = 0; k < 2 && !status; k++)
         status = points_take(&points[k], r->n_orders, e);
-    strbuf_printf(&title, "%s on %s", in->model, in->dataset);
+    strbuf_printf(&title, "%s on %s", model_name_short(in->model, model), in->dataset);
     if (!status && in->greedy) {
         status = write_greedy(in, title.failed ? NULL : title.data, stem, dir, e);
         goto done;

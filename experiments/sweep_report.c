@@ -4,6 +4,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "experiments/model_name.h"
+
 enum { SHOWN_EACH_END = 5 };
 
 static const Results *sorting; /* qsort has no context argument */
@@ -42,6 +44,7 @@ static void print_path(const ResultsInput *in, FILE *out)
 
 int sweep_report(Sweep *s, const ResultsInput *in, const Results *r, Error *e)
 {
+    char name[MODEL_NAME_BYTES];
     FILE *out = s->bench.common->out;
     if (!out)
         return STATUS_OK;
@@ -53,7 +56,7 @@ int sweep_report(Sweep *s, const ResultsInput *in, const Results *r, Error *e)
         strbuf_free(&text);
         return status;
     }
-    fprintf(out, "\n%s on %s, %zu predicted tokens\n\n", in->model, in->dataset, in->windows->n_tokens);
+    fprintf(out, "\n%s on %s, %zu predicted tokens\n\n", model_name_short(in->model, name), in->dataset, in->windows->n_tokens);
     if (in->greedy) {
         print_path(in, out);
         fprintf(out, "\nwritten: %s/ppl.json, ppl.csv, ledger.safetensors, rows.jsonl, run.json\n", in->dir);

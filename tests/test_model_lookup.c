@@ -1,6 +1,7 @@
-/* test_model_lookup.c: from names to files: the Hugging Face cache in its places, models/, directories and .gguf files; incomplete
+/* test_model_lookup.c: from names to files, and to the names that readers see: the Hugging Face cache in its places, models/, directories and .gguf files; incomplete
  * and hostile snapshots. */
 #include "loaders/model_lookup.h"
+#include "experiments/model_name.h"
 #include "loaders/tensor_file.h"
 #include "tests/temp_folder.h"
 
@@ -118,11 +119,48 @@ static void lookup(void)
     model_path_free(NULL);
 }
 
+/* The same cases as in test_page_modules.mjs: one rule. */
+static void names_for_readers(void)
+{
+    static const char *const cases[][2] = {
+        {"meta-llama/Meta-Llama-3-8B", "Meta-Llama-3-8B"},
+        {"models/Meta-Llama-3-8B//", "Meta-Llama-3-8B"},
+        {"gpt2", "gpt2"},
+        {"/gpt2/", "gpt2"},
+        {"/h/hub/models--meta-llama--Meta-Llama-3-8B/snapshots/0123abcd/", "Meta-Llama-3-8B"},
+        {"hub/models--gpt2/snapshots/0123", "gpt2"},
+        {"models--a--b--c/snapshots/0", "b--c"},
+        {"snapshots/0123", "0123"},
+        {"x/gguf/SmolLM2-135M.Q4_1.gguf", "SmolLM2-135M.Q4_1"},
+        {"tools/demo/model", "demo/model"},
+        {"tools/demo/model/", "demo/model"},
+        {"a/b/model.gguf", "b/model"},
+        {"model", "model"},
+        {".gguf", ".gguf"},
+        {"a_b&c%/d e", "d e"},
+    };
+    char out[MODEL_NAME_BYTES], longest[300];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        CHECK_STR(model_name_short(cases[i][0], out), cases[i][1]);
+    memset(longest, 'x', sizeof longest - 1);
+    longest[sizeof longest - 1] = '\0';
+    CHECK(strlen(model_name_short(longest, out)) == MODEL_NAME_BYTES - 1);
+    memcpy(longest + MODEL_NAME_BYTES - 2, "\xe5\xb1\xa4", 3); /* cut before a character that does not fit */
+    CHECK(strlen(model_name_short(longest, out)) == MODEL_NAME_BYTES - 2);
+    const char *const labels[] = {"a", "a #2", "b"};
+    char text[16] = "a", full[16] = "123456789012345";
+    model_name_tell_apart(labels, 3, text, sizeof text);
+    CHECK_STR(text, "a #3");
+    model_name_tell_apart((const char *const[]){"123456789012345"}, 1, full, sizeof full);
+    CHECK_STR(full, "12345678 #2");
+}
+
 int main(void)
 {
     if (!temp_begin())
         return 1;
     RUN(lookup);
+    RUN(names_for_readers);
     temp_end();
     return test_finish();
 }

@@ -23,6 +23,27 @@ const files = folder => readdirSync(folder).flatMap(name => {
 });
 const sources = files(page);
 
+const { modelName } = await from('model_name.js'); // the cases of tests/test_model_lookup.c
+for (const [typed, shown] of [
+    ['meta-llama/Meta-Llama-3-8B', 'Meta-Llama-3-8B'],
+    ['models/Meta-Llama-3-8B//', 'Meta-Llama-3-8B'],
+    ['gpt2', 'gpt2'],
+    ['/gpt2/', 'gpt2'],
+    ['/h/hub/models--meta-llama--Meta-Llama-3-8B/snapshots/0123abcd/', 'Meta-Llama-3-8B'],
+    ['hub/models--gpt2/snapshots/0123', 'gpt2'],
+    ['models--a--b--c/snapshots/0', 'b--c'],
+    ['snapshots/0123', '0123'],
+    ['x/gguf/SmolLM2-135M.Q4_1.gguf', 'SmolLM2-135M.Q4_1'],
+    ['tools/demo/model', 'demo/model'],
+    ['tools/demo/model/', 'demo/model'],
+    ['a/b/model.gguf', 'b/model'],
+    ['model', 'model'],
+    ['.gguf', '.gguf'],
+    ['a_b&c%/d e', 'd e'],
+]) {
+    await test(`the model ${typed}`, () => assert.equal(modelName(typed), shown));
+}
+
 const { parseOrder, formatOrder, withAbsent, fromSteps, intact, item } = await from('order.js');
 for (const [spec, canonical] of [
     ['0-11', '0-11'], ['', '0-11'], ['0-4,6-11', '0-4,6-11'], ['11-0', '11-0'], ['0-5,6x3,7-11', '0-5,6x3,7-11'], ['0-5,6*3,7-11', '0-5,6x3,7-11'], ['0-9,10.attn,11', '0-9,10.attn,11'],

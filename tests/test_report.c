@@ -214,7 +214,7 @@ static void one_result(void)
     check_latex(out, "layers.ja.tex", 13);
     check_latex(out, "tags.ja.tex", 18);
     CHECK(strstr(read_text(out, "layers.tex"),
-                 "org/M\\_1 \\& 50\\% \\{x\\}\\textasciicircum{}\\textasciitilde{} \\$3 \\#4 \\textless{}y\\textgreater{}"));
+                 "M\\_1 \\& 50\\% \\{x\\}\\textasciicircum{}\\textasciitilde{} \\$3 \\#4 \\textless{}y\\textgreater{}"));
     CHECK(strstr(read_text(out, "setup.csv"), "predicted tokens,232\n") && strstr(read_text(out, "setup.csv"), "Strata 9.8.7"));
     static const char *const figures[] = {"layers_84mm",    "layers_174mm",    "tags_84mm",    "tags_174mm",
                                           "layers_84mm_ja", "layers_174mm_ja", "tags_84mm_ja", "tags_174mm_ja"};
@@ -276,7 +276,7 @@ static void several_results(void)
     check_latex(out, "setup.tex", 42); /* two results a table */
     check_latex(out, "compare_b_layers.tex", 6);
     CHECK(strstr(read_text(out, "compare_a_exchange_layers.csv"), "exchange_0_1,0.5,"));
-    CHECK(strstr(read_text(out, "methods.en.md"), "## org/Model-B-Instruct, removal"));
+    CHECK(strstr(read_text(out, "methods.en.md"), "## Model-B-Instruct, removal"));
     CHECK(strstr(read_text(out, "methods.en.md"), "each pair of adjacent layers in turn was exchanged"));
     shell("[ ! -e %s/compare_a_tags.tex ] && [ -e %s/figures/compare_a_layers_84mm.svg ]", out, out);
 }

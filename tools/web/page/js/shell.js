@@ -6,6 +6,7 @@ import { viewNames } from './state.js';
 import { complaint } from './card.js';
 import { mountLab } from './views/lab.js';
 import { mountInside } from './views/inside.js';
+import { modelName } from './model_name.js';
 import { mountOrders } from './views/orders.js';
 import { mountPairs } from './views/pairs.js';
 import { mountTours } from './tours/tours.js';
@@ -60,7 +61,7 @@ export function createShell({ app, api, info, state }) {
     }
 
     function drawHeader() {
-        const name = info.model ? info.model.name.split('/').filter(Boolean).slice(-2).join('/') : t('shell.noModel');
+        const name = info.model ? modelName(info.model.name) : t('shell.noModel');
         replace(header,
             h('a', { class: 'skip', href: '#view', onclick: e => { e.preventDefault(); main.focus(); } }, t('shell.skip')),
             h('a', { class: 'mark', href: state.address(info.live ? 'lab' : 'orders') }, h('img', { src: 'favicon.svg', alt: '', width: 26, height: 26 }), h('span', {}, 'Strata')),

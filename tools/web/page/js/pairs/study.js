@@ -10,6 +10,7 @@ import { legend } from '../chart/grid.js';
 import { scatter } from '../chart/scatter.js';
 import { colourScale, extent, series as colours, soft } from '../chart/theme.js';
 import { fieldWords, zoomText, zoomOf } from '../views/pairs.js';
+import { modelName } from '../model_name.js';
 import { number } from '../chart/axis.js';
 import { mountTable } from './table.js';
 
@@ -115,7 +116,7 @@ export function mountStudy(root, { api, info, state, result }) {
 
     function drawOverview() {
         const c = category(), p = position();
-        replace(overview, h('p', { class: 'hint' }, `${diff.model} · ${diff.n_pairs ?? result.n_pairs} ${t('study.pairs')}`), h('p', { class: c.scope === 'category' ? 'good' : 'notice' }, t(`scope.${c.scope || 'none'}`, { category: c.name, templates: c.n_templates ?? '–', words: c.n_word_pairs ?? '–', claims: p.n_claims ?? 0, pairs: p.n_pairs ?? '–' })));
+        replace(overview, h('p', { class: 'hint' }, `${modelName(diff.model)} · ${diff.n_pairs ?? result.n_pairs} ${t('study.pairs')}`), h('p', { class: c.scope === 'category' ? 'good' : 'notice' }, t(`scope.${c.scope || 'none'}`, { category: c.name, templates: c.n_templates ?? '–', words: c.n_word_pairs ?? '–', claims: p.n_claims ?? 0, pairs: p.n_pairs ?? '–' })));
     }
     function drawTools() {
         replace(tools, select(t('study.category'), diff.categories.map(c => [c.name, `${c.name} (${c.n_pairs})`]), category().name, v => state.set({ cat: v })), select(t('pair.place'), category().positions.map(p => [p.name, placeName(p.name)]), position().name, v => state.set({ posn: v })));

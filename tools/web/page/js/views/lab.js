@@ -12,6 +12,7 @@ import { candidatesPanel } from './candidates.js';
 import { columns } from '../chart/bars.js';
 import { legend } from '../chart/grid.js';
 import { colourScale } from '../chart/theme.js';
+import { modelName } from '../model_name.js';
 import { fixed, number } from '../chart/axis.js';
 
 const DEBOUNCE_MS = 25;
@@ -88,7 +89,7 @@ export function mountLab(root, { api, info, state }) {
         draw: () => (result ? tokens : null), table: labTable,
         picture: () => tokenPicture({
             ...flowOptions(), width: 900, title: `${t('lab.order')}: ${result.order}`,
-            lines: [`${info.model.name} · ${t('lab.ppl')} ${number(result.baseline?.ppl)} → ${number(result.variant.ppl)} · ${t(`measure.${measure()}`)}`],
+            lines: [`${modelName(info.model.name)} · ${t('lab.ppl')} ${number(result.baseline?.ppl)} → ${number(result.variant.ppl)} · ${t(`measure.${measure()}`)}`],
         }),
     });
 

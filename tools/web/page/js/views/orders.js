@@ -3,6 +3,7 @@
 import { h, replace } from '../dom.js';
 import { t } from '../i18n.js';
 import { complaint } from '../card.js';
+import { modelName } from '../model_name.js';
 import { mountCurves } from '../orders/curves.js';
 import { mountTags } from '../orders/tags.js';
 import { mountRow } from '../orders/row.js';
@@ -31,7 +32,7 @@ export function mountOrders(root, { api, info, state }) {
                     if (next.length) state.set({ res: next.join(';') }, { push: true });
                     else e.target.checked = true;
                 },
-            }), h('span', {}, h('strong', {}, r.experiment), ` ${r.model.split('/').pop()} · ${r.dataset} · n ${r.n_samples}`, h('span', { class: 'was' }, t('orders.about', { layers: r.n_layers, ppl: r.ppl === null ? '–' : r.ppl.toFixed(2) }))))),
+            }), h('span', {}, h('strong', {}, r.experiment), ` ${modelName(r.model)} · ${r.dataset} · n ${r.n_samples}`, h('span', { class: 'was' }, t('orders.about', { layers: r.n_layers, ppl: r.ppl === null ? '–' : r.ppl.toFixed(2) }))))),
         info.live && !info.limits?.read_only ? h('button', { type: 'button', class: 'mini', onclick: rescan }, t('orders.rescan')) : null);
     }
     async function rescan() {
@@ -71,7 +72,7 @@ export function mountOrders(root, { api, info, state }) {
     }
     /* As short as it can be and still tell them apart. */
     function nameOf(r) {
-        const short = r.model.split('/').filter(Boolean).pop();
+        const short = modelName(r.model);
         const several = key => new Set(chosen.map(c => c[key])).size > 1;
         return [short, several('experiment') && r.experiment, several('dataset') && r.dataset, several('n_samples') && `n ${r.n_samples}`].filter(Boolean).join(' · ');
     }
