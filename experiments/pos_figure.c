@@ -322,7 +322,8 @@ static int draw_lines(const Draw *d, Error *e)
     table_begin(&t, headers, sizeof headers / sizeof *headers);
     put_title(d, &title, "change of loss per word");
     put_words(d, &note);
-    put_sentence(d, &note, "Bands: pointwise 95 % intervals, paired bootstrap");
+    if (d->has_ranked)
+        put_sentence(d, &note, "Bands: pointwise 95 % intervals, paired bootstrap");
     put_not_ranked(d, &note);
     put_scores(d, &note);
     strbuf_printf(&stem, "%s/pos_lines", d->dir);

@@ -7,6 +7,7 @@
 
 #include "engine/base/file.h"
 #include "experiments/diff_view.h"
+#include "experiments/latex.h"
 #include "experiments/report_diff.h"
 
 int report_write(Report *p, const char *name, const StrBuf *text, const char *what, Error *e)
@@ -17,6 +18,25 @@ int report_write(Report *p, const char *name, const StrBuf *text, const char *wh
     if (!status && what && *what)
         strbuf_printf(&p->index, "| %s | %s |\n", name, what);
     free(path);
+    return status;
+}
+
+int report_prose(Report *p, const char *name, CaptionsLang lang, const StrBuf *markdown, Error *e)
+{
+    bool ja = lang == CAPTIONS_JA;
+    StrBuf file = {0}, latex = {0};
+    strbuf_printf(&file, "%s%s", name, ja ? ".ja.md" : ".en.md");
+    int status = file.failed ? error_set(e, STATUS_FAILED, "report: no memory")
+                             : report_write(p, file.data, markdown, ja ? "手法の記述" : "the methods paragraph", e);
+    if (!status) {
+        latex_prose(&latex, markdown->data);
+        strbuf_reset(&file);
+        strbuf_printf(&file, "%s%s", name, ja ? ".ja.tex" : ".tex");
+        status = file.failed ? error_set(e, STATUS_FAILED, "report: no memory")
+                             : report_write(p, file.data, &latex, ja ? "同じもの（LaTeX）" : "the same in LaTeX", e);
+    }
+    strbuf_free(&file);
+    strbuf_free(&latex);
     return status;
 }
 

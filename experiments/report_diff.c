@@ -7,10 +7,12 @@
 #include <string.h>
 
 #include "engine/base/file.h"
+#include "experiments/diff_draw.h"
 #include "experiments/diff_figure.h"
 #include "experiments/diff_stats.h"
 #include "experiments/diff_view.h"
 #include "experiments/figure.h"
+#include "experiments/latex.h"
 #include "experiments/table.h"
 
 enum { LISTED = 5 }; /* coordinates of a category in the LaTeX table; all that the file lists in the CSV */
@@ -49,11 +51,12 @@ static int write_csv(const Work *w, const char *name, const Table *t, const char
 static int write_latex(const Work *w, const char *name, const Table *t, const char *caption, const char *what, Error *e)
 {
     StrBuf text = {0}, title = {0};
-    size_t n_rows = t->n_cols ? t->n_cells / t->n_cols - 1 : 0, most = t->n_cols * (REPORT_ROWS + 1);
+    size_t n_rows = t->n_cols ? t->n_cells / t->n_cols - 1 : 0, piece_rows = report_piece(n_rows);
+    size_t most = t->n_cols * (piece_rows + 1);
     TableCell *cells = calloc(most ? most : 1, sizeof *cells);
     int status = cells ? STATUS_OK : error_set(e, STATUS_FAILED, "%s: no memory", name);
-    for (size_t first = 0; !status && (first < n_rows || first == 0); first += REPORT_ROWS) {
-        size_t n = n_rows - first < REPORT_ROWS ? n_rows - first : REPORT_ROWS;
+    for (size_t first = 0; !status && (first < n_rows || first == 0); first += piece_rows) {
+        size_t n = n_rows - first < piece_rows ? n_rows - first : piece_rows;
         Table piece = {.n_cols = t->n_cols, .n_cells = t->n_cols * (n + 1), .cells = cells, .failed = t->failed};
         memcpy(cells, t->cells, t->n_cols * sizeof *cells);
         memcpy(cells + t->n_cols, t->cells + t->n_cols * (first + 1), t->n_cols * n * sizeof *cells);
@@ -371,50 +374,78 @@ static int write_methods(const Work *w, Error *e)
     bool ja = w->lang == CAPTIONS_JA;
     StrBuf out = {0};
     (ja ? methods_ja : methods_en)(w, &out);
-    int status = write_named(w, "diff_methods", ja ? ".ja.md" : ".en.md", &out, ja ? "手法の記述" : "the methods paragraph", e);
+    StrBuf name = {0};
+    strbuf_printf(&name, "%sdiff_methods", w->prefix);
+    int status =
+        name.failed ? error_set(e, STATUS_FAILED, "report: no memory") : report_prose(w->p, name.data, w->lang, &out, e);
+    strbuf_free(&name);
     strbuf_free(&out);
     return status;
 }
 
 /* ---- the document ---- */
 
-static void show_figure(const Work *w, const char *name, const char *part, int width, StrBuf *out)
+typedef struct Shown {
+    const char *name, *title;
+    int width_mm;
+} Shown;
+
+/* What the result does not have was not drawn. part: of the file's name; category NULL: of all. */
+static void show_figure(const Work *w, const Shown *shown, const char *part, const char *category, StrBuf *out)
 {
-    StrBuf file = {0};
-    char path[1024];
-    strbuf_printf(&file, "%s%s%s%s_%dmm%s.pdf", w->prefix, name, *part ? "_" : "", part, width,
+    const DiffFigure f = {.r = w->v, .lang = w->lang};
+    StrBuf file = {0}, path = {0}, caption = {0};
+    strbuf_printf(&file, "figures/%s%s%s%s_%dmm%s.pdf", w->prefix, shown->name, *part ? "_" : "", part, shown->width_mm,
                   w->lang == CAPTIONS_JA ? "_ja" : "");
-    snprintf(path, sizeof path, "%s/figures", w->p->output_dir);
-    if (!file.failed && file_exists_in(path, file.data)) /* what the result does not have was not drawn */
-        strbuf_printf(out, "\\begin{figure}\n\\centering\n\\includegraphics[width=%dmm]{figures/%s}\n\\end{figure}\n", width,
-                      file.data);
+    strbuf_printf(&path, "%s/%s", w->p->output_dir, file.failed ? "" : file.data);
+    diff_draw_title(&f, shown->title, category, *part ? w->position : NULL, &caption);
+    strbuf_puts(&caption, w->lang == CAPTIONS_JA ? "。" : ".");
+    if (file.failed || path.failed || caption.failed)
+        out->failed = true;
+    else if (file_exists(path.data))
+        latex_figure(out, (const char *const[]){file.data}, &shown->width_mm, 1, caption.data);
     strbuf_free(&file);
+    strbuf_free(&path);
+    strbuf_free(&caption);
 }
 
 static int write_document(const Work *w, Error *e)
 {
+    static const Shown layered[] = {
+        {"curves", "difference of a pair over that of its matched control", 174},
+        {"control", "differences and their controls", 174},
+        {"relative", "difference relative to the stream", 174},
+        {"cosine", "cosine of the two streams of a pair", 174},
+        {"kl", "what the logit lens would say: divergence within a pair", 174},
+        {"claims", "dimensions that change less than under the control", 174},
+        {"margins", "dimensions whose mean change stays under a margin", 84},
+    };
+    static const Shown contrast = {"contrast", "error pairs minus meaning pairs", 174},
+                       heatmap = {"heatmap", "change by layer and dimension", 174},
+                       stable = {"stable", "the most stable dimensions", 174};
     bool ja = w->lang == CAPTIONS_JA;
     const char *ending = ja ? ".ja.tex" : ".tex";
-    StrBuf out = {0};
-    strbuf_puts(&out, ja ? "\\documentclass[a4paper]{ltjsarticle}\n" : "\\documentclass[a4paper]{article}\n");
-    strbuf_puts(&out, "\\usepackage{booktabs,graphicx}\n\\usepackage[margin=17mm]{geometry}\n"
-                      "\\usepackage{etoolbox}\n\\AtBeginEnvironment{tabular}{\\footnotesize\\setlength{\\tabcolsep}{3pt}}\n"
-                      "\\begin{document}\n");
-    strbuf_printf(&out, "\\input{%sdiff_categories%s}\n\\input{%sdiff_layers%s}\n\\clearpage\n\\input{%sdiff_dimensions%s}\n",
-                  w->prefix, ending, w->prefix, ending, w->prefix, ending);
-    static const char *const layered[] = {"curves", "control", "relative", "cosine", "kl", "claims", "margins"};
+    StrBuf out = {0}, file = {0};
+    strbuf_printf(&file, "%sdiff%s", w->prefix, ending);
+    latex_begin(&out, w->lang, file.failed ? "" : file.data);
+    strbuf_printf(&out,
+                  "\\input{%sdiff_methods%s}\n\\input{%sdiff_categories%s}\n\\input{%sdiff_layers%s}\n\\clearpage\n"
+                  "\\input{%sdiff_dimensions%s}\n",
+                  w->prefix, ending, w->prefix, ending, w->prefix, ending, w->prefix, ending);
     for (size_t i = 0; i < sizeof layered / sizeof *layered; i++)
-        show_figure(w, layered[i], w->position, i + 1 < sizeof layered / sizeof *layered ? 174 : 84, &out);
-    show_figure(w, "contrast", "", 174, &out);
+        show_figure(w, &layered[i], w->position, NULL, &out);
+    show_figure(w, &contrast, "", NULL, &out);
     strbuf_puts(&out, "\\clearpage\n");
     for (size_t i = 0; i < w->v->n_categories; i++) {
-        show_figure(w, "heatmap", w->v->categories[i].name, 174, &out);
-        show_figure(w, "stable", w->v->categories[i].name, 174, &out);
+        const char *category = w->v->categories[i].name;
+        show_figure(w, &heatmap, category, category, &out);
+        show_figure(w, &stable, category, category, &out);
         strbuf_puts(&out, "\\clearpage\n");
     }
-    strbuf_puts(&out, "\\end{document}\n");
+    latex_end(&out);
+    strbuf_free(&file);
     int status = write_named(w, "diff", ending, &out,
-                             ja ? "表と図の一覧（lualatex）" : "a document that shows tables and figures (pdflatex)", e);
+                             ja ? "表と図の一覧（lualatex）" : "a document that shows text, tables and figures (pdflatex)", e);
     strbuf_free(&out);
     return status;
 }

@@ -10,6 +10,7 @@
 #include "engine/base/file.h"
 #include "experiments/figure_axis.h"
 #include "experiments/layer_axis.h"
+#include "experiments/pos_results.h"
 #include "experiments/table.h"
 
 typedef struct Draw {
@@ -146,7 +147,7 @@ static int draw_tags(const Draw *d, Error *e)
         figure_number(o->place, numbers[i % n_cols]);
         cols[i % n_cols] = by_place ? numbers[i % n_cols] : o->name;
         values[i] = t->orders[i % n_cols].delta;
-        greyed[i] = !t->is_ranked;
+        greyed[i] = !(t->is_ranked || (!r->has_ranked && t->n_words >= POS_MIN_WORDS));
         same_places = same_places && o->place == (double)(i % n_cols);
     }
     FigureHeatmap map = {.title = captions_text(d->lang, "change of loss per word"),
@@ -161,7 +162,8 @@ static int draw_tags(const Draw *d, Error *e)
                          .col_names = same_places ? NULL : cols,
                          .diverging = true,
                          .scale = FIGURE_SCALE_AUTO,
-                         .note = captions_text(d->lang, "Grey: fewer than 100 words or 20 units, not ranked")};
+                         .note = captions_text(d->lang, r->has_ranked ? "Grey: fewer than 100 words or 20 units, not ranked"
+                                                                      : "Grey: fewer than 100 words")};
     for (size_t w = 0; !status && w < 2; w++) {
         map.width_mm = widths[w];
         map.height_mm = w ? 88 : 70;

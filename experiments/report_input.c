@@ -147,6 +147,7 @@ static int read_tag(Report *p, ReportResult *r, const ResultNode *value, const R
                     status = read_change(&item, "word_contrast", &t->contrast[i], e);
             }
     }
+    r->has_ranked = r->has_ranked || t->is_ranked;
     r->n_tags++;
     return status;
 }
@@ -235,6 +236,8 @@ int report_read(Report *p, Error *e)
             status = name_prefix(p, r, e);
         if (!status)
             status = read_ppl(p, r, e);
+        for (size_t k = 0; !status && k < r->r.n_orders; k++)
+            r->has_intervals = r->has_intervals || !isnan(r->r.orders[k].nll_change.lo);
         if (!status)
             status = read_run(p, r, e);
         if (!status)

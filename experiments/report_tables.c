@@ -204,16 +204,22 @@ static int write_setup(Report *p, CaptionsLang lang, Error *e)
 
 static void fill_layers(const ReportResult *r, CaptionsLang lang, size_t first, size_t n, Table *t)
 {
-    const char *headers[] = {say(lang, "order"),     say(lang, "change of loss"), say(lang, "from"),
-                             say(lang, "to (95 %)"), say(lang, "top-1 (%)"),      say(lang, "agreement (%)"),
-                             say(lang, "KL (nats)"), say(lang, "perplexity")};
-    table_begin(t, headers, sizeof headers / sizeof *headers);
+    static const char *const names[] = {"order",     "change of loss", "from",      "to (95 %)",
+                                        "top-1 (%)", "agreement (%)",  "KL (nats)", "perplexity"};
+    const char *headers[sizeof names / sizeof *names];
+    size_t n_cols = 0;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (r->has_intervals || (i != 2 && i != 3))
+            headers[n_cols++] = say(lang, names[i]);
+    table_begin(t, headers, n_cols);
     for (size_t i = first; i < first + n; i++) {
         const CompareOrder *o = &r->r.orders[i];
         table_text(t, o->name);
         table_number(t, o->nll_change.delta, 4);
-        table_number(t, o->nll_change.lo, 4);
-        table_number(t, o->nll_change.hi, 4);
+        if (r->has_intervals) {
+            table_number(t, o->nll_change.lo, 4);
+            table_number(t, o->nll_change.hi, 4);
+        }
         table_number(t, 100 * o->top1_accuracy, 2);
         table_number(t, 100 * o->agreement, 2);
         table_number(t, o->kl, 4);
@@ -267,12 +273,12 @@ static int write_layers(Report *p, const ReportResult *r, CaptionsLang lang, Err
     StrBuf latex = {0}, caption = {0}, label = {0};
     Table t;
     int status = STATUS_OK;
-    for (size_t first = 0; !status && first < r->r.n_orders; first += REPORT_ROWS) {
-        size_t n = r->r.n_orders - first < REPORT_ROWS ? r->r.n_orders - first : REPORT_ROWS;
+    size_t piece = report_piece(r->r.n_orders);
+    for (size_t first = 0; !status && first < r->r.n_orders; first += piece) {
+        size_t n = r->r.n_orders - first < piece ? r->r.n_orders - first : piece;
         strbuf_reset(&caption);
         strbuf_reset(&label);
-        strbuf_printf(&caption, "%s: %s, %s. %s%s", r->r.name, r->r.experiment, r->r.dataset,
-                      say(lang, "Change of loss in nats per token against the intact model; 95 % intervals are pointwise."),
+        strbuf_printf(&caption, "%s: %s, %s. %s%s", r->r.name, r->r.experiment, r->r.dataset, report_layers_caption(r, lang),
                       first ? say(lang, " (continued)") : "");
         strbuf_printf(&label, "tab:%slayers%s", r->prefix, first ? "-continued" : "");
         fill_layers(r, lang, first, n, &t);
@@ -319,13 +325,17 @@ static void add_extreme(const ReportResult *r, const ReportTag *tag, double sign
 
 static int latex_tags(Report *p, const ReportResult *r, CaptionsLang lang, Error *e)
 {
-    const char *headers[] = {say(lang, "tag"),     say(lang, "words"),  say(lang, "loss/word"), say(lang, "F1 (%)"),
-                             say(lang, "worst"),   say(lang, "change"), say(lang, "from"),      say(lang, "to (95 %)"),
-                             say(lang, "mildest"), say(lang, "change")};
+    static const char *const names[] = {"tag",    "words", "loss/word", "F1 (%)",  "worst",
+                                        "change", "from",  "to (95 %)", "mildest", "change"};
+    const char *headers[sizeof names / sizeof *names];
+    size_t n_cols = 0;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (r->has_intervals || (i != 6 && i != 7))
+            headers[n_cols++] = say(lang, names[i]);
     StrBuf latex = {0}, caption = {0}, label = {0};
     Table t;
     char name[80];
-    table_begin(&t, headers, sizeof headers / sizeof *headers);
+    table_begin(&t, headers, n_cols);
     for (size_t i = 0; i < r->n_tags; i++) {
         const ReportTag *tag = &r->tags[i];
         snprintf(name, sizeof name, "%.60s%s", tag->name, tag->is_ranked ? "" : "*");
@@ -333,7 +343,7 @@ static int latex_tags(Report *p, const ReportResult *r, CaptionsLang lang, Error
         table_number(&t, tag->n_words, 0);
         table_number(&t, tag->word_nll, 3);
         table_number(&t, 100 * tag->f1, 1);
-        add_extreme(r, tag, 1, true, &t);
+        add_extreme(r, tag, 1, r->has_intervals, &t);
         add_extreme(r, tag, -1, false, &t);
     }
     strbuf_printf(&caption, "%s: %s, %s. %s", r->r.name, r->r.experiment, r->r.dataset,

@@ -6,19 +6,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "experiments/latex.h"
 #include "experiments/statistics.h"
 
 static bool begins(const char *text, const char *with)
 {
     return strncmp(text, with, strlen(with)) == 0;
-}
-
-static bool has_intervals(const ReportResult *r)
-{
-    for (size_t i = 0; i < r->r.n_orders; i++)
-        if (!isnan(r->r.orders[i].nll_change.lo))
-            return true;
-    return false;
 }
 
 static long long resamples(const ReportResult *r)
@@ -31,6 +24,17 @@ static const char *count_of(double n, char out[32])
 {
     snprintf(out, 32, "%.0f ", n);
     return isnan(n) ? "" : out;
+}
+
+/* The first digits of a hash are enough to recognise files by; all of them stand in ppl.json. */
+static bool is_sampled(const ReportResult *r)
+{
+    return begins(r->weights_sha256, "sampled-sha256:");
+}
+
+static const char *digits_of(const ReportResult *r)
+{
+    return r->weights_sha256 + (is_sampled(r) ? strlen("sampled-sha256:") : 0);
 }
 
 /* ---- English ---- */
@@ -69,7 +73,7 @@ static void data_en(const ReportResult *r, StrBuf *out)
 {
     strbuf_printf(out, "We evaluated %s (%d layers", r->r.name, r->r.n_layers);
     if (*r->weights_sha256)
-        strbuf_printf(out, "; SHA-256 of the weights %s", r->weights_sha256);
+        strbuf_printf(out, "; SHA-256 of %sthe weights %.12s...", is_sampled(r) ? "a sample of " : "", digits_of(r));
     char count[32];
     strbuf_printf(out, ") on %s", r->r.dataset);
     if (*r->split)
@@ -86,12 +90,13 @@ static void data_en(const ReportResult *r, StrBuf *out)
     strbuf_printf(out, "This gave %lld predicted tokens", (long long)r->r.n_tokens);
     if (!isnan(r->n_words) && !isnan(r->n_bytes))
         strbuf_printf(out, ", %.0f words (strings between white space) and %.0f bytes of text", r->n_words, r->n_bytes);
-    strbuf_printf(out, " (SHA-256 of the rows %s). ", r->r.rows_sha256);
+    strbuf_printf(out, " (SHA-256 of the rows %.12s...). ", r->r.rows_sha256);
 }
 
 static void measures_en(const ReportResult *r, StrBuf *out)
 {
-    char text[200];
+    char text[200], count[32];
+    snprintf(count, sizeof count, "%.0f", r->n_units);
     strbuf_printf(out, "Without retraining, %s (%zu variants). ", manipulation_en(r, text), r->r.n_orders);
     strbuf_puts(
         out, "For each variant we report the change of the mean negative log-likelihood per predicted token against the intact "
@@ -100,14 +105,15 @@ static void measures_en(const ReportResult *r, StrBuf *out)
     if (isfinite(r->r.intact.nll))
         strbuf_printf(out, "The intact model has a loss of %.4f nats per token (perplexity %.3f). ", r->r.intact.nll,
                       r->r.intact.ppl);
-    if (has_intervals(r))
+    if (r->has_intervals)
         strbuf_printf(
             out,
             "Intervals are pointwise 95 %% percentile intervals of a paired bootstrap over %.0f %ss (%lld resamples, PCG64, "
             "seed %lld; all variants share the draws); whether variants differ is decided by simultaneous max-t intervals. ",
             r->n_units, r->r.unit, resamples(r), (long long)r->r.seed);
     else
-        strbuf_printf(out, "No intervals are given: the bootstrap needs at least %d %ss. ", STATISTICS_MIN_UNITS, r->r.unit);
+        strbuf_printf(out, "No intervals are given: the bootstrap needs at least %d %ss%s%s. ", STATISTICS_MIN_UNITS, r->r.unit,
+                      isnan(r->n_units) ? "" : ", and there are ", isnan(r->n_units) ? "" : count);
     strbuf_puts(out,
                 "A change of perplexity is not a measure of capability: how much a layer matters for perplexity and for tasks "
                 "is hardly correlated in some models. ");
@@ -120,7 +126,8 @@ static void machine_en(const ReportResult *r, StrBuf *out)
     strbuf_printf(out, "All figures were computed by Strata %s", r->version);
     if (*r->commit)
         strbuf_printf(out, " (commit %s)", r->commit);
-    strbuf_printf(out, " in %s arithmetic (%s) on %s", r->r.dtype, r->r.numerics, r->device);
+    strbuf_printf(out, " in %s arithmetic (%s) on %s", r->r.dtype, r->r.numerics,
+                  strcmp(r->device, "cpu") == 0 ? "the CPU" : r->device);
     if (*r->processor)
         strbuf_printf(out, " (%s)", r->processor);
     if (*r->threads)
@@ -187,7 +194,7 @@ static void data_ja(const ReportResult *r, StrBuf *out)
 {
     strbuf_printf(out, "%s（%d 層", r->r.name, r->r.n_layers);
     if (*r->weights_sha256)
-        strbuf_printf(out, "、重みの SHA-256 は %s", r->weights_sha256);
+        strbuf_printf(out, "、重み%sの SHA-256 は %.12s…", is_sampled(r) ? "（標本）" : "", digits_of(r));
     char count[32];
     strbuf_printf(out, "）を %s", r->r.dataset);
     if (*r->split)
@@ -203,12 +210,13 @@ static void data_ja(const ReportResult *r, StrBuf *out)
     strbuf_printf(out, "予測の対象は %lld トークン", (long long)r->r.n_tokens);
     if (!isnan(r->n_words) && !isnan(r->n_bytes))
         strbuf_printf(out, "、空白で区切られた %.0f 語、%.0f バイト", r->n_words, r->n_bytes);
-    strbuf_printf(out, "である（行の SHA-256 は %s）。", r->r.rows_sha256);
+    strbuf_printf(out, "である（行の SHA-256 は %.12s…）。", r->r.rows_sha256);
 }
 
 static void measures_ja(const ReportResult *r, StrBuf *out)
 {
-    char text[300];
+    char text[300], count[32];
+    snprintf(count, sizeof count, "%.0f", r->n_units);
     strbuf_printf(out, "再学習は行わず、%s（%zu 通り）。", manipulation_ja(r, text), r->r.n_orders);
     strbuf_puts(
         out,
@@ -217,15 +225,16 @@ static void measures_ja(const ReportResult *r, StrBuf *out)
     if (isfinite(r->r.intact.nll))
         strbuf_printf(out, "無操作のモデルの損失は 1 トークン当たり %.4f nat（パープレキシティ %.3f）である。", r->r.intact.nll,
                       r->r.intact.ppl);
-    if (has_intervals(r))
+    if (r->has_intervals)
         strbuf_printf(out,
                       "区間は、%.0f 個の%sを単位とする対応のあるブートストラップ（反復 %lld 回、PCG64、シード "
                       "%lld、すべての操作で同じ抽出を用いる）による各点の 95 %% パーセンタイル区間であり、差の有無は同時 max-t "
                       "区間で判断する。",
                       r->n_units, unit_ja(r), resamples(r), (long long)r->r.seed);
     else
-        strbuf_printf(out, "ブートストラップには %d 個以上の%sが必要であるため、区間は示さない。", STATISTICS_MIN_UNITS,
-                      unit_ja(r));
+        strbuf_printf(out, "ブートストラップには %d 個以上の%sが必要%s%s%sため、区間は示さない。", STATISTICS_MIN_UNITS,
+                      unit_ja(r), isnan(r->n_units) ? "である" : "だが、", isnan(r->n_units) ? "" : count,
+                      isnan(r->n_units) ? "" : " 個しかない");
     strbuf_puts(out, "パープレキシティの変化は能力の尺度ではない。層のパープレキシティへの影響と課題への影響は、"
                      "モデルによってはほとんど相関しない。");
 }
@@ -237,7 +246,8 @@ static void machine_ja(const ReportResult *r, StrBuf *out)
     strbuf_printf(out, "計算には Strata %s", r->version);
     if (*r->commit)
         strbuf_printf(out, "（コミット %s）", r->commit);
-    strbuf_printf(out, "を用い、%s（%s）の演算を %s", r->r.dtype, r->r.numerics, r->device);
+    strbuf_printf(out, "を用い、%s（%s）の演算を %s ", r->r.dtype, r->r.numerics,
+                  strcmp(r->device, "cpu") == 0 ? "CPU" : r->device);
     if (*r->processor)
         strbuf_printf(out, "（%s）", r->processor);
     strbuf_puts(out, "上で");
@@ -281,44 +291,52 @@ int report_methods(Report *p, CaptionsLang lang, Error *e)
         if (r->has_tags)
             (ja ? tags_ja : tags_en)(r, &out);
     }
-    int status = report_write(p, ja ? "methods.ja.md" : "methods.en.md", &out, ja ? "手法の記述" : "the methods paragraph", e);
+    int status = report_prose(p, "methods", lang, &out, e);
     strbuf_free(&out);
     return status;
 }
 
 /* ---- the document ---- */
 
-static void show_figure(const ReportResult *r, const char *name, const char *suffix, StrBuf *out)
+/* Both widths of one figure. */
+static void show_figure(const ReportResult *r, const char *name, CaptionsLang lang, const char *caption, StrBuf *out)
 {
-    strbuf_printf(out,
-                  "\\begin{figure}\n\\centering\n\\includegraphics[width=174mm]{figures/%s%s_174mm%s.pdf}\n\n"
-                  "\\includegraphics[width=84mm]{figures/%s%s_84mm%s.pdf}\n\\end{figure}\n",
-                  r->prefix, name, suffix, r->prefix, name, suffix);
+    static const int widths[] = {174, 84};
+    const char *suffix = lang == CAPTIONS_JA ? "_ja" : "";
+    StrBuf wide = {0}, narrow = {0}, text = {0};
+    strbuf_printf(&wide, "figures/%s%s_174mm%s.pdf", r->prefix, name, suffix);
+    strbuf_printf(&narrow, "figures/%s%s_84mm%s.pdf", r->prefix, name, suffix);
+    strbuf_printf(&text, "%s: %s, %s. %s", r->r.name, r->r.experiment, r->r.dataset, caption);
+    if (wide.failed || narrow.failed || text.failed)
+        out->failed = true;
+    else
+        latex_figure(out, (const char *const[]){wide.data, narrow.data}, widths, 2, text.data);
+    strbuf_free(&wide);
+    strbuf_free(&narrow);
+    strbuf_free(&text);
 }
 
 int report_document(Report *p, CaptionsLang lang, Error *e)
 {
     bool ja = lang == CAPTIONS_JA;
-    const char *suffix = ja ? "_ja" : "", *ending = ja ? ".ja.tex" : ".tex";
+    const char *ending = ja ? ".ja.tex" : ".tex", *file = ja ? "report.ja.tex" : "report.tex";
     StrBuf out = {0};
-    strbuf_puts(&out, ja ? "\\documentclass[a4paper]{ltjsarticle}\n" : "\\documentclass[a4paper]{article}\n");
-    strbuf_puts(&out, "\\usepackage{booktabs,graphicx}\n\\usepackage[margin=17mm]{geometry}\n"
-                      "\\usepackage{etoolbox}\n\\AtBeginEnvironment{tabular}{\\footnotesize\\setlength{\\tabcolsep}{3pt}}\n"
-                      "\\begin{document}\n");
-    strbuf_printf(&out, "\\input{setup%s}\n", ending);
+    latex_begin(&out, lang, file);
+    strbuf_printf(&out, "\\input{methods%s}\n\\input{setup%s}\n\\clearpage\n", ending, ending);
     for (size_t i = 0; i < p->n; i++) {
         const ReportResult *r = &p->results[i];
         strbuf_printf(&out, "\\input{%slayers%s}\n", r->prefix, ending);
-        show_figure(r, "layers", suffix, &out);
+        show_figure(r, "layers", lang, report_layers_caption(r, lang), &out);
         if (r->has_tags) {
             strbuf_printf(&out, "\\input{%stags%s}\n", r->prefix, ending);
-            show_figure(r, "tags", suffix, &out);
+            show_figure(r, "tags", lang, captions_text(lang, "Change of the loss per word, by part of speech and order."),
+                        &out);
         }
         strbuf_puts(&out, "\\clearpage\n");
     }
-    strbuf_puts(&out, "\\end{document}\n");
-    int status = report_write(p, ja ? "report.ja.tex" : "report.tex", &out,
-                              ja ? "表と図の一覧（lualatex）" : "a document that shows tables and figures (pdflatex)", e);
+    latex_end(&out);
+    int status = report_write(p, file, &out,
+                              ja ? "表と図の一覧（lualatex）" : "a document that shows text, tables and figures (pdflatex)", e);
     strbuf_free(&out);
     return status;
 }

@@ -9,6 +9,7 @@
 
 #include "engine/base/checked.h"
 #include "engine/base/utf8.h"
+#include "experiments/latex.h"
 
 #define DASH "\xe2\x80\x93" /* EN DASH: no value */
 
@@ -202,28 +203,6 @@ int table_write_csv(const Table *t, StrBuf *out, Error *e)
     return finish(t, out, e);
 }
 
-static void put_latex(StrBuf *out, const char *s)
-{
-    for (; *s; s++) {
-        if (strchr("&%$#_{}", *s))
-            strbuf_printf(out, "\\%c", *s);
-        else if (*s == '~')
-            strbuf_puts(out, "\\textasciitilde{}");
-        else if (*s == '^')
-            strbuf_puts(out, "\\textasciicircum{}");
-        else if (*s == '\\')
-            strbuf_puts(out, "\\textbackslash{}");
-        else if (*s == '<')
-            strbuf_puts(out, "\\textless{}");
-        else if (*s == '>')
-            strbuf_puts(out, "\\textgreater{}");
-        else if (*s == '|')
-            strbuf_puts(out, "\\textbar{}");
-        else
-            strbuf_putc(out, (unsigned char)*s < 0x20 ? ' ' : *s);
-    }
-}
-
 static void put_latex_cell(StrBuf *out, const TableCell *c)
 {
     if (c->is_number && isnan(c->value))
@@ -233,16 +212,16 @@ static void put_latex_cell(StrBuf *out, const TableCell *c)
     else {
         if (*c->text == '[' || *c->text == '*') /* after a line's end they would be read as its options */
             strbuf_puts(out, "{}");
-        put_latex(out, c->text);
+        latex_text(out, c->text);
     }
 }
 
 int table_write_latex(const Table *t, const char *caption, const char *label, StrBuf *out, Error *e)
 {
-    strbuf_puts(out, "\\begin{table}\n\\centering\n");
+    strbuf_puts(out, "\\begin{table}[htbp]\n\\centering\\footnotesize\\setlength{\\tabcolsep}{3pt}\n");
     if (caption) {
         strbuf_puts(out, "\\caption{");
-        put_latex(out, caption);
+        latex_text(out, caption);
         strbuf_puts(out, "}\n");
     }
     if (label)

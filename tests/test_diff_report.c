@@ -7,6 +7,7 @@
 #include "experiments/diff_view.h"
 #include "experiments/report.h"
 #include "experiments/result_file.h"
+#include "tests/latex.h"
 #include "tests/temp_folder.h"
 
 #define RESULT "tests/data/diff_result"
@@ -175,12 +176,41 @@ static void test_report(void)
     free(out);
 }
 
+static void check_document(bool japanese)
+{
+    Error e = {{0}};
+    copy_temp(RESULT "/diff.json", "tex_1/diff.json");
+    copy_temp(RESULT "/diff.safetensors", "tex_1/diff.safetensors");
+    char *dir = temp_path("tex_1"), *out = temp_path("tex_1/report");
+    const char *const dirs[] = {dir};
+    CHECK_MSG(report(dirs, 1, out, japanese ? "ja" : "en", &e) == 0, "%s", e.text);
+    latex_check(out, japanese ? "diff.ja" : "diff");
+    free(dir);
+    free(out);
+}
+
+static void english_compiles(void)
+{
+    if (!latex_is_installed(false))
+        SKIP("no pdflatex with booktabs here");
+    check_document(false);
+}
+
+static void japanese_compiles(void)
+{
+    if (!latex_is_installed(true))
+        SKIP("no lualatex with LuaTeX-ja here");
+    check_document(true);
+}
+
 int main(void)
 {
     if (!temp_begin())
         return 1;
     RUN(test_compare);
     RUN(test_report);
+    RUN(english_compiles);
+    RUN(japanese_compiles);
     strbuf_free(&text);
     temp_end();
     return test_finish();
