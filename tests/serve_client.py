@@ -257,6 +257,8 @@ def test_pairs(s):
     check(status == 200 and x["mean_source"] == "text" and x["from"] == 2 and x["pair"] is None, "ablate: mean of the text")
     status, y = s.post("/api/ablate", {"text": a, "dims": [[6, 3]], "mode": "mean", "result": "diff"})
     check(status == 200 and y["mean_source"] == "corpus", "ablate: mean of the corpus")
+    status, y = s.post("/api/ablate", {"text": a, "dims": [[6, 3]], "mode": "mean", "result": "diff", "order": "11-0"})
+    check(status == 400 and "intact order" in y["error"], "ablate: the corpus' means are of no other order's points")
 
 
 def test_results(s, values):

@@ -274,6 +274,18 @@ def test_pairs(page, server, n_pairs):
         page.click(f"[data-value={mode}]")
         check(f"ablation by {mode}", page.wait(f"location.hash.includes('mode={mode}') && !document.querySelector('[data-card=ablation] .complaint') && document.querySelector('.ablated').textContent.includes('→')"))
 
+    page.go(f"{server.url}#/pairs?pa=The+captain+of+the+ship+was+born+.&pb=The+captain+of+the+team+was+born+.&order=3,0-2,4-11&through=strip")
+    check("a link opens a pair under another order", page.wait("document.querySelector('[data-card=pair_kl] svg') && document.querySelector('.spec').textContent === '3,0-2,4-11' && document.querySelector('[data-value=strip]').getAttribute('aria-pressed') === 'true'"))
+    got = server.post("pair", {"a": "The captain of the ship was born .", "b": "The captain of the team was born .", "order": "3,0-2,4-11"})
+    kl = [float(x) for x in page.js("[...document.querySelectorAll('[data-card=pair_kl] svg title')].map(e => e.textContent.split(', ')[1].replace('−', '-'))")]
+    check("with that order's numbers", len(kl) == 13 and all(abs(a - b) <= 2e-3 * abs(b) + 1e-12 for a, b in zip(kl, got["kl"])), f"{kl} {got['kl']}")
+    page.click("[data-ablate=largest]")
+    page.wait("document.querySelector('.ablated').textContent.includes('→')")
+    ablated = server.post("ablate", {"a": "The captain of the ship was born .", "b": "The captain of the team was born .", "order": "3,0-2,4-11", "mode": "zero", "dims": [[int(v) for v in d.split(".")] for d in page.js("new URLSearchParams(location.hash.split('?')[1]).get('dims')").split(";")]})
+    check("and its ablations", f"{ablated['pair']['area_ablated']:.3g}" in page.js("document.querySelector('.ablated').textContent"), page.js("document.querySelector('.ablated').textContent"))
+    page.click("[data-value=intact]")
+    check("and back to the intact model", page.wait("document.querySelector('.spec').textContent === '0-11' && !location.hash.includes('through=')"))
+
     page.click(".tabs [data-value=study]")
     check("the results draw", page.wait(DRAWN["#/pairs?bpart=study"]))
     check("all pairs are listed", page.js(f"document.querySelector('[data-card=pairs]').textContent.includes('{n_pairs} of {n_pairs}')"))
@@ -289,6 +301,12 @@ def test_pairs(page, server, n_pairs):
     texts = "[...document.querySelectorAll('[data-card=diff_ranking] svg text')].map(e => e.textContent)"
     check("the smallest ratio is the file's", page.wait(f"{texts}[0] === '{place}·{best['dim']}' && Math.abs(Number({texts}[1]) - {best['ratio']}) <= 0.005 * {best['ratio']}"),
           f"{page.js(texts)[:2]} {best}")
+    tense = next(p for p in next(c for c in diff["categories"] if c["name"] == "tense")["positions"] if p["name"] == "last")
+    told = page.js("Object.fromEntries([...document.querySelectorAll('[data-card=diff_checks] [data-check]')].map(e => [e.dataset.check, e.querySelector('.figures').textContent]))")
+    mean_w = [sum(w) / len(w) for w in ([v for v in tense[k] if v is not None] for k in ("kendall_w", "kendall_w_control"))]
+    check("what the claims stand up to is told with the file's numbers", {"claims", "rotation", "crossfit", "kendall", "equivalence", "ablation"} <= set(told)
+          and f"{tense['rotation'][0]['count']:,.0f} in" in told["rotation"] and f"{tense['crossfit']['scored_ratio']:.3f} on" in told["crossfit"] and f"W {mean_w[0]:.2f}, control {mean_w[1]:.2f}" in told["kendall"], told)
+    check("a row for each category", page.js("document.querySelectorAll('.summary tbody tr').length") == len(diff["categories"]))
     page.shot(f"{BUILD}/page_study.png", whole=True)
     page.click("[data-card=pairs] [data-pair]", 1)
     check("a pair of the table opens live", page.wait("location.hash.includes('bpart=pair') && document.querySelector('.verdict .good')"), page.js("document.querySelector('#view').innerText.slice(0, 200)"))
@@ -375,7 +393,7 @@ def test_exports(page, server, browser):
 
 def test_looks(page, server):
     """Everything readable: both languages, projector, a narrow screen, contrast, no key of a text left over."""
-    keys = r"/\b(nav|shell|lab|strip|cand|inside|lens|stream|attn|router|arith|op|orders|metric|tags|tagmetric|row|pairs?|place|curve|ablate|study|scope|stat|table|tours?|measure|note|field|export|unit)\.[a-z]\w+/"
+    keys = r"/\b(nav|shell|lab|strip|cand|inside|lens|stream|attn|router|arith|op|orders|metric|tags|tagmetric|row|check|pairs?|place|curve|ablate|study|scope|stat|table|tours?|measure|note|field|export|unit)\.[a-z]\w+/"
     text_nodes = """(() => { const out = []; const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
         for (let n = walk.nextNode(); n; n = walk.nextNode()) { const e = n.parentElement; if (!n.data.trim() || ['TITLE', 'title', 'OPTION', 'SCRIPT', 'NOSCRIPT'].includes(e.tagName) || e.closest('.unseen, [hidden], noscript, title')) continue;
         const r = document.createRange(); r.selectNode(n); const b = r.getBoundingClientRect(); if (b.width && b.height) out.push([e, n.data.trim()]); } return out; })()"""

@@ -70,6 +70,10 @@ static int read_means(const WebLive *live, const WebAsk *ask, Ablation *a, Error
 {
     if (!ask->result || strcmp(ask->mode, "mean") != 0)
         return STATUS_OK;
+    if (!ask->is_intact)
+        return error_set(
+            e, STATUS_USAGE,
+            "\"result\": its means belong to the points of the intact order; leave \"result\" out for the text's own");
     size_t n_bytes;
     int status = web_results_map(live->output_dir, ask->result, "corpus_mean", &a->means, &n_bytes, e);
     if (!status && n_bytes != a->n_points * a->pair.d)

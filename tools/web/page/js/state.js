@@ -6,7 +6,7 @@ const VIEWS = {
     lab: ['tok', 'by', 'unit'],
     inside: ['part', 'tok', 'point', 'step', 'head', 'op', 'at', 'coord', 'key'],
     orders: ['res', 'metric', 'axis', 'bend', 'tags', 'tagmetric', 'win', 'under'],
-    pairs: ['bpart', 'diff', 'cat', 'cats', 'posn', 'stat', 'curve', 'as', 'q', 'tcat', 'tpl', 'err', 'page', 'pa', 'pb', 'place', 'norm', 'rank', 'fp', 'dim', 'dims', 'mode', 'zoom'],
+    pairs: ['bpart', 'diff', 'cat', 'cats', 'posn', 'stat', 'curve', 'as', 'q', 'tcat', 'tpl', 'err', 'page', 'pa', 'pb', 'through', 'order', 'place', 'norm', 'rank', 'fp', 'dim', 'dims', 'mode', 'zoom'],
     tours: ['tour', 'card'],
 };
 

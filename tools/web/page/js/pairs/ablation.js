@@ -68,8 +68,8 @@ export function mountAblation(root, { api, state, result, getPair }) {
             return;
         }
         try {
-            const body = { a: p.a, b: p.b, dims: p.picked, mode: mode() };
-            if (mode() === 'mean' && await hasCorpusMean()) body.result = result.id;
+            const body = { a: p.a, b: p.b, order: p.order, dims: p.picked, mode: mode() };
+            if (mode() === 'mean' && p.answer.intact && await hasCorpusMean()) body.result = result.id;
             answer = await api.live('ablate', body, 'ablate');
             replace(problem);
         } catch (e) {

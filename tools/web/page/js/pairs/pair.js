@@ -1,5 +1,6 @@
 /* pair.js: one pair, entered by hand or taken from the table: checked (as many tokens, one of them different), and analysed on the live model: the
- * difference in the residual stream by layer and dimension, curves over the layers, the largest and smallest dimensions. */
+ * difference in the residual stream by layer and dimension, curves over the layers, the largest and smallest dimensions. Runs through the intact model or
+ * through the order of the layer strip. */
 import { h, replace, choice } from '../dom.js';
 import { t } from '../i18n.js';
 import { card, complaint } from '../card.js';
@@ -23,15 +24,17 @@ export function mountPair(root, { api, info, state, result }) {
     let answer = null, maps = {}, sigma = null, map = null, mapKey = '', timer = null;
     const a = h('input', { type: 'text', id: 'pair-a', class: 'long', spellcheck: 'false', value: state.get('pa', EXAMPLE[0]), oninput: edited });
     const b = h('input', { type: 'text', id: 'pair-b', class: 'long', spellcheck: 'false', value: state.get('pb', EXAMPLE[1]), oninput: edited });
-    const verdict = h('div', { class: 'verdict', 'aria-live': 'polite' }), tools = h('div', { class: 'toolbar' }), cards = h('div', { class: 'cards' }), ablation = h('div');
-    replace(root, h('div', { class: 'pairform' }, h('label', { for: 'pair-a' }, 'A'), a, h('label', { for: 'pair-b' }, 'B'), b), verdict, tools, cards, ablation);
+    const verdict = h('div', { class: 'verdict', 'aria-live': 'polite' }), under = h('div', { class: 'toolbar' }), tools = h('div', { class: 'toolbar' }), cards = h('div', { class: 'cards' }), ablation = h('div');
+    replace(root, h('div', { class: 'pairform' }, h('label', { for: 'pair-a' }, 'A'), a, h('label', { for: 'pair-b' }, 'B'), b), under, verdict, tools, cards, ablation);
 
     const points = () => answer.points;
     const pointName = p => (p === 0 ? t('inside.embeddingShort') : stepText(answer.steps[p - 1]));
     const places = () => Object.keys(maps).filter(k => maps[k]);
     const place = () => (places().includes(state.get('place')) ? state.get('place') : 'last');
     const position = () => (place() === 'all' ? answer.positions.last : answer.positions[place()]);
-    const normalised = () => state.get('norm') === 'sigma' && sigma;
+    /* Sigmas are those of the intact model's points. */
+    const normalised = () => state.get('norm') === 'sigma' && sigma && answer.intact;
+    const order = () => (state.get('through') === 'strip' ? state.get('order') : '');
     const fp = () => Math.max(0, Math.min(points() - 1, state.number('fp', points() - 1)));
     const picked = () => state.get('dims').split(';').filter(Boolean).map(x => x.split('.').map(Number)).filter(x => x.length === 2 && x[0] < points() && x[1] < answer.d_model);
     /* |difference| or that over sigma, [points, D]. */
@@ -111,8 +114,13 @@ export function mountPair(root, { api, info, state, result }) {
         table: () => ({ columns: ['dimension', 'edited', 'last'], rows: Array.from({ length: answer.d_model }, (_, d) => [d, maps.edited.values[fp() * answer.d_model + d], maps.last.values[fp() * answer.d_model + d]]) }),
     });
     cards.append(heat.node, ranking.node, cloud.node, curves.node, lensKl.node, spread.node);
-    const ablate = mountAblation(ablation, { api, state, result, getPair: () => ({ a: a.value, b: b.value, answer, fp: answer ? fp() : 0, picked: answer ? picked() : [], rank: () => rankOf(true), pointName }) });
+    const ablate = mountAblation(ablation, { api, state, result, getPair: () => ({ a: a.value, b: b.value, order: order(), answer, fp: answer ? fp() : 0, picked: answer ? picked() : [], rank: () => rankOf(true), pointName }) });
 
+    function drawUnder() {
+        const strip = state.get('order'), spec = strip || t('lab.intact');
+        replace(under, h('span', { class: 'label' }, t('pair.under')), choice(t('pair.under'), [['intact', t('cand.intact')], ['strip', t('pair.underStrip')]], order() ? 'strip' : 'intact', v => state.set({ through: v === 'strip' ? v : null, dims: null, zoom: null, fp: null }, { push: true })),
+            h('code', { class: 'spec' }, order() ? spec : `0-${info.model.n_layers - 1}`), h('a', { href: state.address('lab') }, t('inside.changeOrder')));
+    }
     function edited() {
         clearTimeout(timer);
         timer = setTimeout(() => state.set({ pa: a.value, pb: b.value, dims: null }), 250);
@@ -125,15 +133,16 @@ export function mountPair(root, { api, info, state, result }) {
         cards.hidden = tools.hidden = ablation.hidden = !ok;
         if (!ok) return;
         replace(tools, choice(t('pair.place'), places().map(k => [k, t(`place.${k}`)]), place(), v => state.set({ place: v })),
-            sigma ? choice(t('pair.unit'), [['raw', t('pair.rawShort')], ['sigma', t('pair.sigmaShort')]], normalised() ? 'sigma' : 'raw', v => state.set({ norm: v })) : null);
+            sigma && answer.intact ? choice(t('pair.unit'), [['raw', t('pair.rawShort')], ['sigma', t('pair.sigmaShort')]], normalised() ? 'sigma' : 'raw', v => state.set({ norm: v })) : null);
         ranking.setControls(choice(t('pair.rank'), [['most', t('pair.most')], ['least', t('pair.least')]], least() ? 'least' : 'most', v => state.set({ rank: v })));
         ranking.hint(t('pair.rankHint', { point: pointName(fp()), place: t(`place.${place()}`), unit: unit() }));
         [heat, curves, lensKl, spread, ranking, cloud].forEach(c => c.redraw());
     }
     async function load() {
+        drawUnder();
         if (!a.value.trim() || !b.value.trim()) return;
         try {
-            answer = await api.live('pair', { a: a.value, b: b.value }, 'pair');
+            answer = await api.live('pair', { a: a.value, b: b.value, order: order() }, 'pair');
         } catch (e) {
             if (!(e instanceof Superseded)) replace(verdict, complaint(e.message || t('error.network')));
             return;
@@ -158,7 +167,7 @@ export function mountPair(root, { api, info, state, result }) {
     start();
     return {
         change(keys) {
-            if (keys.includes('pa') || keys.includes('pb')) {
+            if (keys.some(k => ['pa', 'pb', 'through', 'order'].includes(k))) {
                 if (a.value !== state.get('pa')) a.value = state.get('pa');
                 if (b.value !== state.get('pb')) b.value = state.get('pb');
                 load();

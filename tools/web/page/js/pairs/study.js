@@ -1,5 +1,5 @@
 /* study.js: a result of strata diff: maps layer by dimension, curves of categories with their controls, the ranked dimensions, the scatter of mean
- * against spread, and the table of pairs. All from its files. */
+ * against spread, and the table of pairs. All from its files. What the numbers stand up to is in findings.js. */
 import { h, replace, select } from '../dom.js';
 import { t } from '../i18n.js';
 import { card, complaint } from '../card.js';
@@ -13,6 +13,7 @@ import { fieldWords, zoomText, zoomOf } from '../views/pairs.js';
 import { modelName } from '../model_name.js';
 import { number } from '../chart/axis.js';
 import { mountTable } from './table.js';
+import { mountFindings } from './findings.js';
 
 const RANKED = 20;
 /* Where less than 1 is "changes less than the control": shown around 1, blue below. */
@@ -20,8 +21,8 @@ const AROUND_ONE = new Set(['ratio', 'upper']);
 
 export function mountStudy(root, { api, info, state, result }) {
     let diff = null, maps = [], values = null, map = null;
-    const problem = h('div'), overview = h('div'), tools = h('div', { class: 'toolbar' }), cards = h('div', { class: 'cards' }), table = h('div');
-    replace(root, problem, overview, tools, cards, table);
+    const problem = h('div'), overview = h('div'), tools = h('div', { class: 'toolbar' }), cards = h('div', { class: 'cards' }), checks = h('div'), table = h('div');
+    replace(root, problem, overview, tools, checks, cards, table);
 
     const category = () => diff.categories.find(c => c.name === state.get('cat')) || diff.categories[0];
     const position = () => category().positions.find(p => p.name === state.get('posn')) || category().positions.find(p => p.name === 'last') || category().positions[0];
@@ -112,6 +113,7 @@ export function mountStudy(root, { api, info, state, result }) {
     });
     const claimed = () => (position().claims?.length ? position().claims : (position().ranked || []).filter(x => x.claim));
     const fp = () => Math.max(0, Math.min((maps.length ? shape()[0] : 1) - 1, state.number('fp', diff.n_layers)));
+    let findings = null;
     cards.append(heat.node, curves.node, contrast.node, ranking.node, cloud.node);
 
     function drawOverview() {
@@ -130,6 +132,8 @@ export function mountStudy(root, { api, info, state, result }) {
     async function show() {
         drawOverview();
         drawTools();
+        findings ??= mountFindings(checks, { state, getDiff: () => diff, getCategory: category, getPosition: position, pointName });
+        findings.show();
         map = null;
         values = clouds = null;
         if (stat()) {
