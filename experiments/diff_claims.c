@@ -4,9 +4,6 @@
 
 #include "experiments/diff.h"
 
-/* A control whose tokens lie farther on average, by more than this share, makes every ratio small. */
-static const double most_farther = 0.05;
-
 bool diff_is_claim(const Diff *s, const DiffResult *r, size_t cell)
 {
     if (r->control_is_far)
@@ -41,7 +38,7 @@ int diff_claims_decide(Diff *s, Error *e)
         const DiffCategory *k = &s->categories.list[c];
         for (int class = 0; class < DIFF_N_CLASSES; class ++) {
             DiffResult *r = &s->outcomes[c].at[class];
-            r->control_is_far = k->control_distance > (1 + most_farther) * k->pair_distance;
+            r->control_is_far = k->control_distance > (1 + DIFF_STATS_FARTHER) * k->pair_distance;
             for (size_t i = 0; r->n && i < cells; i++)
                 r->n_claims += diff_is_claim(s, r, i);
             s->n_claims += r->n_claims;

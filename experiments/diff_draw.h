@@ -7,6 +7,9 @@
 #include "experiments/figure.h"
 #include "experiments/table.h"
 
+/* Of a category whose control is too far (DiffViewCategory). */
+#define DIFF_DRAW_FAR "The control's tokens lie farther apart than the pairs': a small ratio says nothing, nothing is claimed"
+
 static inline const char *diff_draw_say(const DiffFigure *f, const char *english)
 {
     return captions_text(f->lang, english);

@@ -23,7 +23,8 @@ typedef struct Draw {
 /* Rejected by the control of false discoveries, with a bound below the margin. */
 static bool holds(const Draw *d, size_t i)
 {
-    return d->p && d->upper && (double)d->p[i] <= d->f->r->threshold && (double)d->upper[i] < DIFF_STATS_RATIO;
+    return !d->c->control_is_far && d->p && d->upper && (double)d->p[i] <= d->f->r->threshold &&
+           (double)d->upper[i] < DIFF_STATS_RATIO;
 }
 
 static double log2_of(double ratio)
@@ -43,33 +44,76 @@ static double median_of(double *v, size_t n)
     return n == 0 ? NAN : n % 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
 }
 
-typedef struct Texts {
+/* A figure in the making: its words, its files' name, the numbers behind it. */
+typedef struct Sheet {
     StrBuf title, note, stem;
-} Texts;
+    Table table;
+} Sheet;
 
-static int texts_begin(const Draw *d, Texts *t, const char *name, const char *title, Error *e)
+static int sheet_begin(const Draw *d, Sheet *t, const char *name, const char *title, const char *const *headers,
+                       size_t n_headers, Error *e)
 {
-    *t = (Texts){0};
+    *t = (Sheet){0};
+    table_begin(&t->table, headers, n_headers);
     diff_draw_title(d->f, title, d->c->name, d->at->name, &t->title);
     return diff_draw_stem(d->f, name, d->c->name, &t->stem, e);
 }
 
-static void texts_free(Texts *t)
+/* After the figure: its CSV, where it was drawn (status is the figure's). Frees all. */
+static int sheet_end(Sheet *t, bool is_drawn, int status, Error *e)
 {
+    if (!status && is_drawn)
+        status = diff_draw_csv(&t->table, t->stem.data, e);
+    else
+        table_free(&t->table);
     strbuf_free(&t->title);
     strbuf_free(&t->note);
     strbuf_free(&t->stem);
+    return status;
 }
 
-static void say_heat(const Draw *d, StrBuf *note)
+/* A claim needs a control whose tokens lie no farther apart than the pairs'. */
+static void say_far(const Draw *d, StrBuf *note)
+{
+    if (d->c->control_is_far)
+        diff_draw_sentence(d->f, DIFF_DRAW_FAR, note);
+}
+
+static void say_heat(const Draw *d, size_t each, StrBuf *note)
 {
     diff_draw_sentence(d->f, "Colour: log2 of mean |difference| of the pairs over that of the matched control (-1: half of it)",
                        note);
-    diff_draw_sentence(d->f, "Dot: bound of the ratio below 0.8 after control of false discoveries", note);
+    if (!d->c->control_is_far)
+        diff_draw_sentence(d->f,
+                           each > 1 ? "Dot: bound of the ratio below 0.8 after control of false discoveries, in any of them"
+                                    : "Dot: bound of the ratio below 0.8 after control of false discoveries",
+                           note);
     diff_draw_sentence(d->f, "Grey: the control does not change there", note);
+    say_far(d, note);
 }
 
 /* ---- layer by dimension ---- */
+
+/* A column is `each` dimensions; names NULL: they follow one another from 0. */
+static int write_map(const Draw *d, Sheet *t, const double *values, const unsigned char *marked, size_t n_cols,
+                     const char *const *names, size_t each, Error *e)
+{
+    say_heat(d, each, &t->note);
+    const FigureHeatmap map = {.title = t->title.data,
+                               .x_label = diff_draw_say(d->f, "dimension"),
+                               .y_label = diff_draw_say(d->f, "layer (0: embedding)"),
+                               .value_label = diff_draw_say(d->f, "log2 of the ratio"),
+                               .values = values,
+                               .n_rows = d->n_points,
+                               .n_cols = n_cols,
+                               .col_names = names,
+                               .col_step = each,
+                               .marked = marked,
+                               .diverging = true,
+                               .note = t->note.data,
+                               .width_mm = d->f->width_mm > 0 ? d->f->width_mm : FIGURE_WIDE_MM};
+    return figure_write_heatmap(&map, t->stem.data, e);
+}
 
 static int draw_whole(const Draw *d, Error *e)
 {
@@ -77,10 +121,8 @@ static int draw_whole(const Draw *d, Error *e)
     size_t each = (d->D + DIFF_FIGURE_COLUMNS - 1) / DIFF_FIGURE_COLUMNS, n_cols = (d->D + each - 1) / each;
     double *values = calloc(d->n_points * n_cols, sizeof *values), *bin = calloc(each, sizeof *bin);
     unsigned char *marked = calloc(d->n_points * n_cols, 1);
-    Texts t;
-    Table table;
-    int status = texts_begin(d, &t, "heatmap", "change by layer and dimension", e);
-    table_begin(&table, headers, sizeof headers / sizeof *headers);
+    Sheet t;
+    int status = sheet_begin(d, &t, "heatmap", "change by layer and dimension", headers, sizeof headers / sizeof *headers, e);
     if (!status && !(values && bin && marked))
         status = error_set(e, STATUS_FAILED, "figures: no memory for %zu x %zu cells", d->n_points, n_cols);
     for (size_t l = 0; !status && l < d->n_points; l++)
@@ -97,38 +139,21 @@ static int draw_whole(const Draw *d, Error *e)
             double median = median_of(bin, n);
             values[l * n_cols + k] = log2_of(median);
             marked[l * n_cols + k] = n_holding > 0;
-            table_integer(&table, (long long)l);
-            table_integer(&table, (long long)first);
-            table_integer(&table, (long long)end - 1);
-            table_number(&table, median, -1);
-            table_number(&table, n ? least : NAN, -1);
-            table_integer(&table, (long long)n_holding);
+            table_integer(&t.table, (long long)l);
+            table_integer(&t.table, (long long)first);
+            table_integer(&t.table, (long long)end - 1);
+            table_number(&t.table, median, -1);
+            table_number(&t.table, n ? least : NAN, -1);
+            table_integer(&t.table, (long long)n_holding);
         }
     if (each > 1)
         strbuf_printf(&t.note,
                       d->f->lang == CAPTIONS_JA ? "1 列は %zu 次元の中央値（全 %zu 次元）。"
                                                 : "A column is the median of %zu dimensions of %zu. ",
                       each, d->D);
-    say_heat(d, &t.note);
-    FigureHeatmap map = {.title = t.title.data,
-                         .x_label = diff_draw_say(d->f, "dimension"),
-                         .y_label = diff_draw_say(d->f, "layer (0: embedding)"),
-                         .value_label = diff_draw_say(d->f, "log2 of the ratio"),
-                         .values = values,
-                         .n_rows = d->n_points,
-                         .n_cols = n_cols,
-                         .col_step = each,
-                         .marked = marked,
-                         .diverging = true,
-                         .note = t.note.data,
-                         .width_mm = d->f->width_mm > 0 ? d->f->width_mm : FIGURE_WIDE_MM};
     if (!status)
-        status = figure_write_heatmap(&map, t.stem.data, e);
-    if (!status)
-        status = diff_draw_csv(&table, t.stem.data, e);
-    else
-        table_free(&table);
-    texts_free(&t);
+        status = write_map(d, &t, values, marked, n_cols, NULL, each, e);
+    status = sheet_end(&t, true, status, e);
     free(values);
     free(bin);
     free(marked);
@@ -176,10 +201,8 @@ static int draw_stable(const Draw *d, Error *e)
     unsigned char *marked = calloc(d->n_points * n, 1);
     char names[DIFF_FIGURE_STABLE][24];
     const char *cols[DIFF_FIGURE_STABLE];
-    Texts t;
-    Table table;
-    int status = texts_begin(d, &t, "stable", "the most stable dimensions", e);
-    table_begin(&table, headers, sizeof headers / sizeof *headers);
+    Sheet t;
+    int status = sheet_begin(d, &t, "stable", "the most stable dimensions", headers, sizeof headers / sizeof *headers, e);
     if (!status && !(values && marked && order))
         status = error_set(e, STATUS_FAILED, "figures: no memory for %zu dimensions", d->D);
     for (size_t k = 0; !status && k < n; k++) {
@@ -189,36 +212,19 @@ static int draw_stable(const Draw *d, Error *e)
             size_t i = l * d->D + order[k].dim;
             values[l * n + k] = log2_of((double)d->ratio[i]);
             marked[l * n + k] = holds(d, i);
-            table_integer(&table, (long long)l);
-            table_integer(&table, (long long)order[k].dim);
-            table_number(&table, (double)d->ratio[i], -1);
-            table_number(&table, d->upper ? (double)d->upper[i] : NAN, -1);
-            table_number(&table, d->p ? (double)d->p[i] : NAN, -1);
-            table_integer(&table, holds(d, i));
+            table_integer(&t.table, (long long)l);
+            table_integer(&t.table, (long long)order[k].dim);
+            table_number(&t.table, (double)d->ratio[i], -1);
+            table_number(&t.table, d->upper ? (double)d->upper[i] : NAN, -1);
+            table_number(&t.table, d->p ? (double)d->p[i] : NAN, -1);
+            table_integer(&t.table, holds(d, i));
         }
     }
     diff_draw_sentence(d->f, "Dimensions with the smallest mean log ratio over all layers, chosen here on the same pairs",
                        &t.note);
-    say_heat(d, &t.note);
-    FigureHeatmap map = {.title = t.title.data,
-                         .x_label = diff_draw_say(d->f, "dimension"),
-                         .y_label = diff_draw_say(d->f, "layer (0: embedding)"),
-                         .value_label = diff_draw_say(d->f, "log2 of the ratio"),
-                         .values = values,
-                         .n_rows = d->n_points,
-                         .n_cols = n,
-                         .col_names = cols,
-                         .marked = marked,
-                         .diverging = true,
-                         .note = t.note.data,
-                         .width_mm = d->f->width_mm > 0 ? d->f->width_mm : FIGURE_WIDE_MM};
     if (!status)
-        status = figure_write_heatmap(&map, t.stem.data, e);
-    if (!status)
-        status = diff_draw_csv(&table, t.stem.data, e);
-    else
-        table_free(&table);
-    texts_free(&t);
+        status = write_map(d, &t, values, marked, n, cols, 1, e);
+    status = sheet_end(&t, true, status, e);
     free(order);
     free(values);
     free(marked);
@@ -233,7 +239,7 @@ static void name_cell(char out[32], size_t layer, size_t dim)
 }
 
 /* Bars named LAYER:DIMENSION. hi NULL: no whiskers. */
-static int write_bars(const Draw *d, Texts *t, const char (*names)[32], const double *y, const double *hi, size_t n,
+static int write_bars(const Draw *d, Sheet *t, const char (*names)[32], const double *y, const double *hi, size_t n,
                       const char *label, const double *rule, Error *e)
 {
     const char *texts[DIFF_FIGURE_BARS];
@@ -260,28 +266,31 @@ static int draw_ranked(const Draw *d, Error *e)
     static const double rule = DIFF_STATS_RATIO;
     size_t n = d->at->n_ranked < DIFF_FIGURE_BARS ? d->at->n_ranked : DIFF_FIGURE_BARS;
     double y[DIFF_FIGURE_BARS], hi[DIFF_FIGURE_BARS];
+    bool any_unbounded = false;
     char names[DIFF_FIGURE_BARS][32];
-    Texts t;
-    Table table;
+    Sheet t;
     if (n == 0)
         return STATUS_OK;
-    int status = texts_begin(d, &t, "bars", "smallest ratios to the control", e);
-    table_begin(&table, headers, sizeof headers / sizeof *headers);
+    int status = sheet_begin(d, &t, "bars", "smallest ratios to the control", headers, sizeof headers / sizeof *headers, e);
     for (size_t i = 0; i < n; i++) {
         const DiffViewCell *c = &d->at->ranked[i];
         y[i] = c->ratio;
         hi[i] = c->upper;
+        any_unbounded = any_unbounded || !isfinite(c->upper);
         name_cell(names[i], c->layer, c->dim);
         const double numbers[] = {c->mean, c->control, c->ratio, c->upper, c->p, c->half_ratio[0], c->half_ratio[1]};
-        table_integer(&table, (long long)c->layer);
-        table_integer(&table, (long long)c->dim);
+        table_integer(&t.table, (long long)c->layer);
+        table_integer(&t.table, (long long)c->dim);
         for (size_t k = 0; k < sizeof numbers / sizeof *numbers; k++)
-            table_number(&table, numbers[k], -1);
-        table_integer(&table, c->is_claim);
+            table_number(&t.table, numbers[k], -1);
+        table_integer(&t.table, c->is_claim);
     }
     diff_draw_sentence(d->f, "Mean |difference| of the pairs over that of the matched control; whisker: one-sided 95 % bound",
                        &t.note);
     diff_draw_sentence(d->f, "Dashed: 0.8, the margin set beforehand", &t.note);
+    if (any_unbounded)
+        diff_draw_sentence(d->f, "No whisker: the bound is infinite", &t.note);
+    say_far(d, &t.note);
     if (isfinite(d->at->scored_ratio))
         strbuf_printf(&t.note,
                       d->f->lang == CAPTIONS_JA
@@ -290,11 +299,7 @@ static int draw_ranked(const Draw *d, Error *e)
                       d->at->chosen_ratio, d->at->scored_ratio);
     if (!status)
         status = write_bars(d, &t, (const char(*)[32])names, y, hi, n, diff_draw_say(d->f, "difference / control"), &rule, e);
-    if (!status)
-        status = diff_draw_csv(&table, t.stem.data, e);
-    else
-        table_free(&table);
-    texts_free(&t);
+    status = sheet_end(&t, true, status, e);
     return status;
 }
 
@@ -304,28 +309,22 @@ static int draw_plain(const Draw *d, Error *e)
     size_t n = d->at->n_plain < DIFF_FIGURE_BARS ? d->at->n_plain : DIFF_FIGURE_BARS;
     double y[DIFF_FIGURE_BARS];
     char names[DIFF_FIGURE_BARS][32];
-    Texts t;
-    Table table;
+    Sheet t;
     if (n == 0)
         return STATUS_OK;
-    int status = texts_begin(d, &t, "plain", "smallest mean |difference|, plain", e);
-    table_begin(&table, headers, sizeof headers / sizeof *headers);
+    int status = sheet_begin(d, &t, "plain", "smallest mean |difference|, plain", headers, sizeof headers / sizeof *headers, e);
     for (size_t i = 0; i < n; i++) {
         y[i] = d->at->plain[i].mean_abs;
         name_cell(names[i], d->at->plain[i].layer, d->at->plain[i].dim);
-        table_integer(&table, (long long)d->at->plain[i].layer);
-        table_integer(&table, (long long)d->at->plain[i].dim);
-        table_number(&table, y[i], -1);
+        table_integer(&t.table, (long long)d->at->plain[i].layer);
+        table_integer(&t.table, (long long)d->at->plain[i].dim);
+        table_number(&t.table, y[i], -1);
     }
     diff_draw_sentence(
         d->f, "Plain analysis: not divided by sigma and not held against a control, so quiet dimensions come first", &t.note);
     if (!status)
         status = write_bars(d, &t, (const char(*)[32])names, y, NULL, n, diff_draw_say(d->f, "mean |difference|"), NULL, e);
-    if (!status)
-        status = diff_draw_csv(&table, t.stem.data, e);
-    else
-        table_free(&table);
-    texts_free(&t);
+    status = sheet_end(&t, true, status, e);
     return status;
 }
 
@@ -362,12 +361,11 @@ static int draw_histograms(const Draw *d, const float *pairs, const float *contr
     FigureSeries series[DIFF_FIGURE_PANELS][2];
     FigurePlot plots[DIFF_FIGURE_PANELS];
     char titles[DIFF_FIGURE_PANELS][48];
-    Texts t;
-    Table table;
+    Sheet t;
     widen(pairs + d->D, (d->n_points - 1) * d->D, &least, &most);
     widen(control ? control + d->D : NULL, (d->n_points - 1) * d->D, &least, &most);
-    int status = texts_begin(d, &t, "histogram", "mean |difference|/sigma over dimensions", e);
-    table_begin(&table, headers, sizeof headers / sizeof *headers);
+    int status = sheet_begin(d, &t, "histogram", "mean |difference|/sigma over dimensions", headers,
+                             sizeof headers / sizeof *headers, e);
     if (!status && !counts)
         status = error_set(e, STATUS_FAILED, "figures: no memory for histograms");
     bool is_drawn = n_panels > 0 && least < most;
@@ -390,11 +388,11 @@ static int draw_histograms(const Draw *d, const float *pairs, const float *contr
                                 .series = series[i],
                                 .n_series = control ? 2 : 1};
         for (size_t k = 0; k < BINS; k++) {
-            table_integer(&table, (long long)l);
-            table_number(&table, least * pow(most / least, (double)k / BINS), -1);
-            table_number(&table, least * pow(most / least, ((double)k + 1) / BINS), -1);
-            table_number(&table, counts[i][0][k], -1);
-            table_number(&table, control ? counts[i][1][k] : NAN, -1);
+            table_integer(&t.table, (long long)l);
+            table_number(&t.table, least * pow(most / least, (double)k / BINS), -1);
+            table_number(&t.table, least * pow(most / least, ((double)k + 1) / BINS), -1);
+            table_number(&t.table, counts[i][0][k], -1);
+            table_number(&t.table, control ? counts[i][1][k] : NAN, -1);
         }
     }
     if (control)
@@ -407,11 +405,7 @@ static int draw_histograms(const Draw *d, const float *pairs, const float *contr
                            .width_mm = d->f->width_mm > 0 ? d->f->width_mm : FIGURE_WIDE_MM};
     if (!status && is_drawn)
         status = figure_write_panels(&panels, t.stem.data, e);
-    if (!status && is_drawn)
-        status = diff_draw_csv(&table, t.stem.data, e);
-    else
-        table_free(&table);
-    texts_free(&t);
+    status = sheet_end(&t, is_drawn, status, e);
     free(counts);
     return status;
 }
@@ -421,10 +415,9 @@ static int draw_scatter(const Draw *d, const float *mean, const float *sd, const
     static const char *const headers[] = {"layer", "dim", "mean", "sd"};
     size_t n = d->n_points * d->D, n_there = 0, n_drawn = 0;
     double *xs = calloc(n, 3 * sizeof *xs), *ys = xs ? xs + n : NULL, *layers = xs ? xs + 2 * n : NULL;
-    Texts t;
-    Table table;
-    int status = texts_begin(d, &t, "scatter", "mean against spread of |difference|/sigma", e);
-    table_begin(&table, headers, sizeof headers / sizeof *headers);
+    Sheet t;
+    int status = sheet_begin(d, &t, "scatter", "mean against spread of |difference|/sigma", headers,
+                             sizeof headers / sizeof *headers, e);
     if (!status && !xs)
         status = error_set(e, STATUS_FAILED, "figures: no memory for %zu points", n);
     for (size_t i = 0; !status && i < n; i++) {
@@ -435,10 +428,10 @@ static int draw_scatter(const Draw *d, const float *mean, const float *sd, const
         if (!isfinite(xs[i]) || !isfinite(ys[i]) || !(xs[i] > 0) || !(ys[i] > 0))
             continue;
         n_there++;
-        table_integer(&table, (long long)(i / d->D));
-        table_integer(&table, (long long)(i % d->D));
-        table_number(&table, xs[i], -1);
-        table_number(&table, ys[i], -1);
+        table_integer(&t.table, (long long)(i / d->D));
+        table_integer(&t.table, (long long)(i % d->D));
+        table_number(&t.table, xs[i], -1);
+        table_number(&t.table, ys[i], -1);
     }
     strbuf_printf(&t.note, d->f->lang == CAPTIONS_JA ? "%zu 個の（層、次元）。" : "%zu points (layer, dimension). ", n_there);
     diff_draw_sentence(d->f, "Of points that cover each other one is drawn, picked at random", &t.note);
@@ -458,11 +451,7 @@ static int draw_scatter(const Draw *d, const float *mean, const float *sd, const
                          .n_drawn = &n_drawn};
     if (!status && n_there)
         status = figure_write_cloud(&cloud, t.stem.data, e);
-    if (!status && n_there)
-        status = diff_draw_csv(&table, t.stem.data, e);
-    else
-        table_free(&table);
-    texts_free(&t);
+    status = sheet_end(&t, n_there > 0, status, e);
     free(xs);
     return status;
 }

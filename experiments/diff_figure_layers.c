@@ -9,8 +9,10 @@
 
 enum { MAX_PANELS = 32, MAX_SERIES = 6 };
 
-/* Panels in the making: one a category (or position), series in a block of memory of their own. */
+/* A figure in the making: a panel a category (or position). */
 typedef struct Panels {
+    StrBuf title, note;
+    Table table; /* the numbers behind them */
     FigurePlot plots[MAX_PANELS];
     FigureSeries series[MAX_PANELS][MAX_SERIES];
     size_t n;
@@ -43,28 +45,49 @@ static bool any_finite(const double *v, size_t n)
     return false;
 }
 
-/* Draws the panels, writes the table beside them. The table is freed in any case. */
-static int finish(const DiffFigure *f, Panels *p, Table *t, const char *name, const char *part, const char *title,
-                  const char *note, Error *e)
+static int panels_begin(Panels **out, const char *const *headers, size_t n_headers, Error *e)
+{
+    *out = calloc(1, sizeof **out);
+    if (!*out)
+        return error_set(e, STATUS_FAILED, "figures: no memory");
+    table_begin(&(*out)->table, headers, n_headers);
+    return STATUS_OK;
+}
+
+/* Draws the panels, if there are any, writes the table beside them, frees all. */
+static int panels_end(Panels *p, const DiffFigure *f, const char *name, const char *part, Error *e)
 {
     StrBuf stem = {0};
-    int status = diff_draw_stem(f, name, part, &stem, e);
     double width = f->width_mm > 0 ? f->width_mm : FIGURE_WIDE_MM;
     size_t most = width > FIGURE_NARROW_MM ? 4 : 2;
-    FigurePanels panels = {.title = title,
+    FigurePanels panels = {.title = p->title.data,
                            .plots = p->plots,
                            .n_plots = p->n,
                            .n_cols = p->n < most ? p->n : most,
                            .width_mm = width,
-                           .note = note};
-    if (!status)
+                           .note = p->note.data};
+    int status = diff_draw_stem(f, name, part, &stem, e);
+    if (!status && p->n)
         status = figure_write_panels(&panels, stem.data, e);
-    if (!status)
-        status = diff_draw_csv(t, stem.data, e);
+    if (!status && p->n)
+        status = diff_draw_csv(&p->table, stem.data, e);
     else
-        table_free(t);
+        table_free(&p->table);
     strbuf_free(&stem);
+    strbuf_free(&p->title);
+    strbuf_free(&p->note);
+    free(p);
     return status;
+}
+
+#define FAR " \xe2\x80\xa0" /* DAGGER */
+
+static void say_far(const DiffFigure *f, bool any, StrBuf *note)
+{
+    if (!any)
+        return;
+    strbuf_puts(note, f->lang == CAPTIONS_JA ? "\xe2\x80\xa0\xef\xbc\x9a" : "\xe2\x80\xa0: ");
+    diff_draw_sentence(f, DIFF_DRAW_FAR, note);
 }
 
 static const char *curve_axis(const DiffFigure *f)
@@ -77,51 +100,44 @@ int diff_figure_curves(const DiffFigure *f, Error *e)
     static const char *const headers[] = {"category", "layer", "pairs", "control", "ratio", "ci95_lo", "ci95_hi"};
     static const double rules[] = {DIFF_STATS_RATIO, 1};
     char names[MAX_PANELS][64];
-    bool any_without = false;
-    Panels *p = calloc(1, sizeof *p);
-    Table t;
-    StrBuf title = {0}, note = {0};
-    int status = STATUS_OK;
-    table_begin(&t, headers, sizeof headers / sizeof *headers);
-    for (size_t i = 0; p && i < f->r->n_categories && p->n < MAX_PANELS; i++) {
+    bool any_without = false, any_far = false;
+    Panels *p;
+    int status = panels_begin(&p, headers, sizeof headers / sizeof *headers, e);
+    if (status)
+        return status;
+    for (size_t i = 0; i < f->r->n_categories && p->n < MAX_PANELS; i++) {
         const DiffViewCategory *c = &f->r->categories[i];
         const DiffViewPosition *at = diff_view_position(c, f->position);
         const DiffViewCurve *v = at ? diff_view_curve(at, "norm") : NULL;
         if (!v || !any_finite(v->ratio, f->r->n_points))
             continue;
         bool has_band = any_finite(v->lo, f->r->n_points);
-        snprintf(names[p->n], sizeof names[p->n], "%.50s%s", diff_draw_say(f, c->name), has_band ? "" : " *");
+        snprintf(names[p->n], sizeof names[p->n], "%.50s%s%s", diff_draw_say(f, c->name), has_band ? "" : " *",
+                 c->control_is_far ? FAR : "");
+        any_far = any_far || c->control_is_far;
         any_without = any_without || !has_band;
         FigurePlot *plot = panel_begin(p, names[p->n], curve_axis(f), diff_draw_say(f, "difference / control"));
         plot->rules = rules;
         plot->n_rules = 2;
         panel_add(p, NULL, v->ratio, v->lo, v->hi, f->r->n_points);
         for (size_t l = 0; l < f->r->n_points; l++) {
-            table_text(&t, c->name);
-            table_integer(&t, (long long)l);
-            table_number(&t, v->pairs ? v->pairs[l] : NAN, -1);
-            table_number(&t, v->control ? v->control[l] : NAN, -1);
-            table_number(&t, v->ratio[l], -1);
-            table_number(&t, v->lo ? v->lo[l] : NAN, -1);
-            table_number(&t, v->hi ? v->hi[l] : NAN, -1);
+            table_text(&p->table, c->name);
+            table_integer(&p->table, (long long)l);
+            table_number(&p->table, v->pairs ? v->pairs[l] : NAN, -1);
+            table_number(&p->table, v->control ? v->control[l] : NAN, -1);
+            table_number(&p->table, v->ratio[l], -1);
+            table_number(&p->table, v->lo ? v->lo[l] : NAN, -1);
+            table_number(&p->table, v->hi ? v->hi[l] : NAN, -1);
         }
     }
-    diff_draw_title(f, "difference of a pair over that of its matched control", NULL, f->position, &title);
-    diff_draw_sentence(f, "Mean norm of the difference in the residual stream, pairs over matched control", &note);
-    diff_draw_sentence(f, "Bands: 95 % intervals, clustered by template and word pair", &note);
-    diff_draw_sentence(f, "Dashed: 1 (no difference to the control) and 0.8 (the margin set beforehand)", &note);
+    diff_draw_title(f, "difference of a pair over that of its matched control", NULL, f->position, &p->title);
+    diff_draw_sentence(f, "Mean norm of the difference in the residual stream, pairs over matched control", &p->note);
+    diff_draw_sentence(f, "Bands: 95 % intervals, clustered by template and word pair", &p->note);
+    diff_draw_sentence(f, "Dashed: 1 (no difference to the control) and 0.8 (the margin set beforehand)", &p->note);
     if (any_without)
-        diff_draw_sentence(f, "*: too few pairs with a control for an interval", &note);
-    if (!p)
-        status = error_set(e, STATUS_FAILED, "figures: no memory");
-    if (!status && p->n)
-        status = finish(f, p, &t, "curves", f->position, title.data, note.data, e);
-    else
-        table_free(&t);
-    strbuf_free(&title);
-    strbuf_free(&note);
-    free(p);
-    return status;
+        diff_draw_sentence(f, "*: too few pairs with a control for an interval", &p->note);
+    say_far(f, any_far, &p->note);
+    return panels_end(p, f, "curves", f->position, e);
 }
 
 /* One measure of a pair's difference over layers, pairs against controls. */
@@ -146,12 +162,11 @@ static const Measure measures[] = {
 static int draw_measure(const DiffFigure *f, const Measure *m, Error *e)
 {
     static const char *const headers[] = {"category", "layer", "pairs", "matched", "shuffled", "unrelated", "identical"};
-    Panels *p = calloc(1, sizeof *p);
-    Table t;
-    StrBuf title = {0}, note = {0};
-    int status = STATUS_OK;
-    table_begin(&t, headers, sizeof headers / sizeof *headers);
-    for (size_t i = 0; p && i < f->r->n_categories && p->n < MAX_PANELS; i++) {
+    Panels *p;
+    int status = panels_begin(&p, headers, sizeof headers / sizeof *headers, e);
+    if (status)
+        return status;
+    for (size_t i = 0; i < f->r->n_categories && p->n < MAX_PANELS; i++) {
         const DiffViewCategory *c = &f->r->categories[i];
         const DiffViewPosition *at = diff_view_position(c, f->position);
         const DiffViewCurve *v = at ? diff_view_curve(at, m->curve) : NULL;
@@ -168,26 +183,17 @@ static int draw_measure(const DiffFigure *f, const Measure *m, Error *e)
         if (any_finite(all[4], n) && all[4][n - 1] > 0) /* an exact 0 has no place on a log axis */
             panel_add(p, diff_draw_say(f, "identical pair"), all[4], NULL, NULL, n);
         for (size_t l = 0; l < n; l++) {
-            table_text(&t, c->name);
-            table_integer(&t, (long long)l);
+            table_text(&p->table, c->name);
+            table_integer(&p->table, (long long)l);
             for (size_t k = 0; k < sizeof all / sizeof *all; k++)
-                table_number(&t, all[k] ? all[k][l] : NAN, -1);
+                table_number(&p->table, all[k] ? all[k][l] : NAN, -1);
         }
     }
-    diff_draw_title(f, m->title, NULL, f->position, &title);
-    diff_draw_sentence(f, m->sentence, &note);
+    diff_draw_title(f, m->title, NULL, f->position, &p->title);
+    diff_draw_sentence(f, m->sentence, &p->note);
     if (m->scale == FIGURE_SCALE_LOG || strcmp(m->curve, "relative_norm") == 0)
-        diff_draw_sentence(f, "Streams grow over layers, so a curve is to be read against its control", &note);
-    if (!p)
-        status = error_set(e, STATUS_FAILED, "figures: no memory");
-    if (!status && p->n)
-        status = finish(f, p, &t, m->name, f->position, title.data, note.data, e);
-    else
-        table_free(&t);
-    strbuf_free(&title);
-    strbuf_free(&note);
-    free(p);
-    return status;
+        diff_draw_sentence(f, "Streams grow over layers, so a curve is to be read against its control", &p->note);
+    return panels_end(p, f, m->name, f->position, e);
 }
 
 int diff_figure_control(const DiffFigure *f, Error *e)
@@ -201,77 +207,64 @@ int diff_figure_control(const DiffFigure *f, Error *e)
 int diff_figure_contrast(const DiffFigure *f, Error *e)
 {
     static const char *const headers[] = {"position", "layer", "difference", "ci95_lo", "ci95_hi", "p"};
-    Panels *p = calloc(1, sizeof *p);
-    Table t;
-    StrBuf title = {0}, note = {0};
-    int status = STATUS_OK;
-    table_begin(&t, headers, sizeof headers / sizeof *headers);
-    for (size_t i = 0; p && i < f->r->n_contrasts && p->n < MAX_PANELS; i++) {
+    Panels *p;
+    int status = panels_begin(&p, headers, sizeof headers / sizeof *headers, e);
+    if (status)
+        return status;
+    for (size_t i = 0; i < f->r->n_contrasts && p->n < MAX_PANELS; i++) {
         const DiffViewContrast *c = &f->r->contrasts[i];
         if (strcmp(c->curve, "norm") != 0 || !any_finite(c->difference, f->r->n_points))
             continue;
         panel_begin(p, diff_draw_say(f, c->position), curve_axis(f), diff_draw_say(f, "error minus meaning"))->zero_line = true;
         panel_add(p, NULL, c->difference, c->lo, c->hi, f->r->n_points);
         for (size_t l = 0; l < f->r->n_points; l++) {
-            table_text(&t, c->position);
-            table_integer(&t, (long long)l);
-            table_number(&t, c->difference[l], -1);
-            table_number(&t, c->lo ? c->lo[l] : NAN, -1);
-            table_number(&t, c->hi ? c->hi[l] : NAN, -1);
-            table_number(&t, c->p ? c->p[l] : NAN, -1);
+            table_text(&p->table, c->position);
+            table_integer(&p->table, (long long)l);
+            table_number(&p->table, c->difference[l], -1);
+            table_number(&p->table, c->lo ? c->lo[l] : NAN, -1);
+            table_number(&p->table, c->hi ? c->hi[l] : NAN, -1);
+            table_number(&p->table, c->p ? c->p[l] : NAN, -1);
         }
     }
-    diff_draw_title(f, "error pairs minus meaning pairs", NULL, NULL, &title);
-    diff_draw_sentence(f, "Mean ratio to the matched control over error categories, minus that over meaning categories", &note);
-    diff_draw_sentence(f, "Bands: 95 % intervals, clustered by template and word pair", &note);
-    if (!p)
-        status = error_set(e, STATUS_FAILED, "figures: no memory");
-    if (!status && p->n)
-        status = finish(f, p, &t, "contrast", NULL, title.data, note.data, e);
-    else
-        table_free(&t);
-    strbuf_free(&title);
-    strbuf_free(&note);
-    free(p);
-    return status;
+    diff_draw_title(f, "error pairs minus meaning pairs", NULL, NULL, &p->title);
+    diff_draw_sentence(f, "Mean ratio to the matched control over error categories, minus that over meaning categories",
+                       &p->note);
+    diff_draw_sentence(f, "Bands: 95 % intervals, clustered by template and word pair", &p->note);
+    return panels_end(p, f, "contrast", NULL, e);
 }
 
 int diff_figure_claims(const DiffFigure *f, Error *e)
 {
     static const char *const headers[] = {"category", "layer", "claims"};
-    Panels *p = calloc(1, sizeof *p);
-    Table t;
-    StrBuf title = {0}, note = {0};
-    int status = STATUS_OK;
-    table_begin(&t, headers, sizeof headers / sizeof *headers);
-    for (size_t i = 0; p && i < f->r->n_categories && p->n < MAX_PANELS; i++) {
+    char names[MAX_PANELS][64];
+    bool any_far = false;
+    Panels *p;
+    int status = panels_begin(&p, headers, sizeof headers / sizeof *headers, e);
+    if (status)
+        return status;
+    for (size_t i = 0; i < f->r->n_categories && p->n < MAX_PANELS; i++) {
         const DiffViewCategory *c = &f->r->categories[i];
         const DiffViewPosition *at = diff_view_position(c, f->position);
         if (!at || !at->claims_per_layer)
             continue;
-        panel_begin(p, diff_draw_say(f, c->name), curve_axis(f), diff_draw_say(f, "dimensions claimed"))->style = FIGURE_STEPS;
+        snprintf(names[p->n], sizeof names[p->n], "%.50s%s", diff_draw_say(f, c->name), c->control_is_far ? FAR : "");
+        any_far = any_far || c->control_is_far;
+        panel_begin(p, names[p->n], curve_axis(f), diff_draw_say(f, "dimensions claimed"))->style = FIGURE_STEPS;
         panel_add(p, NULL, at->claims_per_layer, NULL, NULL, f->r->n_points);
         for (size_t l = 0; l < f->r->n_points; l++) {
-            table_text(&t, c->name);
-            table_integer(&t, (long long)l);
-            table_number(&t, at->claims_per_layer[l], -1);
+            table_text(&p->table, c->name);
+            table_integer(&p->table, (long long)l);
+            table_number(&p->table, at->claims_per_layer[l], -1);
         }
     }
-    diff_draw_title(f, "dimensions that change less than under the control", NULL, f->position, &title);
-    strbuf_printf(&note, f->lang == CAPTIONS_JA ? "各層の %zu 次元のうち。" : "Of %zu dimensions in each layer. ",
+    diff_draw_title(f, "dimensions that change less than under the control", NULL, f->position, &p->title);
+    strbuf_printf(&p->note, f->lang == CAPTIONS_JA ? "各層の %zu 次元のうち。" : "Of %zu dimensions in each layer. ",
                   f->r->hidden);
     diff_draw_sentence(
-        f, "Claimed: bound of the ratio below 0.8 after control of false discoveries, in both halves of the templates", &note);
-    if (!p)
-        status = error_set(e, STATUS_FAILED, "figures: no memory");
-    if (!status && p->n)
-        status = finish(f, p, &t, "claims", f->position, title.data, note.data, e);
-    else
-        table_free(&t);
-    strbuf_free(&title);
-    strbuf_free(&note);
-    free(p);
-    return status;
+        f, "Claimed: bound of the ratio below 0.8 after control of false discoveries, in both halves of the templates",
+        &p->note);
+    say_far(f, any_far, &p->note);
+    return panels_end(p, f, "claims", f->position, e);
 }
 
 int diff_figure_margins(const DiffFigure *f, Error *e)

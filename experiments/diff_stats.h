@@ -46,6 +46,8 @@
 enum { DIFF_STATS_MIN_CLUSTERS = 20, DIFF_STATS_FEW = 5, DIFF_STATS_MARGINS = 10, DIFF_STATS_STREAM = 5 };
 #define DIFF_STATS_RATIO 0.8 /* the primary claim: upper bound of the ratio below this */
 #define DIFF_STATS_LEVEL 0.05
+/* A control whose tokens lie farther apart on average, by more than this share, makes every ratio small: nothing is claimed. */
+#define DIFF_STATS_FARTHER 0.05
 
 /* 0.05, 0.10, ..., 0.50: margins for the mean itself, in sigmas. */
 extern const double diff_stats_margins[DIFF_STATS_MARGINS];

@@ -174,6 +174,7 @@ static void read_category(Reader *in, const ResultNode *at, DiffViewCategory *c)
         in->status = result_string(at, "name", &c->name, in->e);
     c->kind = text(in, at, "kind", "");
     c->scope = text(in, at, "scope", "none");
+    c->control_is_far = result_is_true(at, "control_is_far");
     c->n_pairs = number(in, at, "n_pairs");
     c->n_templates = number(in, at, "n_templates");
     c->n_word_pairs = number(in, at, "n_word_pairs");

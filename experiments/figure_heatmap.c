@@ -97,9 +97,9 @@ static void draw_value(FigureCanvas *c, const Layout *l, size_t row, size_t col)
     figure_text_colour(c, (FigureColour){0, 0, 0, 1});
 }
 
-static const char *name_of(const char *const *names, size_t i, size_t step, char number[24])
+static const char *name_of(const char *const *names, size_t i, char number[24])
 {
-    snprintf(number, 24, "%zu", i * (step ? step : 1));
+    snprintf(number, 24, "%zu", i);
     return names ? names[i] : number;
 }
 
@@ -108,11 +108,12 @@ static void draw_names(FigureCanvas *c, const Layout *l)
     const FigureHeatmap *m = l->map;
     double w = l->area.w / (double)m->n_cols, h = l->area.h / (double)m->n_rows, bottom = l->area.y + l->area.h;
     char number[24];
-    for (size_t i = 0; i < m->n_cols; i += l->col_every) {
-        double x = l->area.x + ((double)i + 0.5) * w;
+    size_t step = m->col_names || !m->col_step ? 1 : m->col_step; /* numbers are round, wherever in a column they fall */
+    for (size_t i = 0; i <= (m->n_cols - 1) * step; i += l->col_every) {
+        double x = l->area.x + ((double)i + 0.5) / (double)step * w;
         const double tick[] = {x, bottom, x, bottom + FIGURE_TICK_LENGTH};
         figure_line(c, tick, 2, &figure_axis_pen);
-        const char *text = name_of(m->col_names, i, m->col_step, number);
+        const char *text = name_of(m->col_names, i, number);
         if (l->turned)
             figure_text(c, x + FIGURE_TICK_TEXT * 0.36, bottom + FIGURE_TICK_LENGTH + 2, text, FIGURE_TICK_TEXT, FIGURE_END, 90,
                         false);
@@ -124,7 +125,7 @@ static void draw_names(FigureCanvas *c, const Layout *l)
         double y = l->area.y + ((double)i + 0.5) * h;
         const double tick[] = {l->area.x - FIGURE_TICK_LENGTH, y, l->area.x, y};
         figure_line(c, tick, 2, &figure_axis_pen);
-        figure_text(c, l->area.x - FIGURE_TICK_LENGTH - 1.5, y + FIGURE_TICK_TEXT * 0.36, name_of(m->row_names, i, 1, number),
+        figure_text(c, l->area.x - FIGURE_TICK_LENGTH - 1.5, y + FIGURE_TICK_TEXT * 0.36, name_of(m->row_names, i, number),
                     FIGURE_TICK_TEXT, FIGURE_END, 0, false);
     }
 }
@@ -169,14 +170,13 @@ static void set_range(Layout *l, double *values)
     figure_range(&l->range, m->scale, false, false, values, n, 6);
 }
 
-/* Every how many columns are labelled; 0: names that must turn. */
+/* Every how many columns (numbers: of the numbers that count columns and their steps) are labelled; 0: names that must turn. */
 static size_t numbers_every(const FigureHeatmap *m, double width, double *longest)
 {
-    size_t step = m->col_step ? m->col_step : 1, every;
+    size_t step = m->col_step ? m->col_step : 1;
     if (m->col_names)
         return figure_names_every(m->col_names, m->n_cols, width, false, longest);
-    every = figure_names_every(NULL, m->n_cols * step, width / (double)step, true, longest); /* of the numbers */
-    return (every + step - 1) / step;
+    return figure_names_every(NULL, m->n_cols * step, width / (double)step, true, longest);
 }
 
 static void lay_out(Layout *l)

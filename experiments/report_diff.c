@@ -74,11 +74,12 @@ static int write_latex(const Work *w, const char *name, const Table *t, const ch
 
 /* ---- tables ---- */
 
-static const char *scope_text(const Work *w, const char *scope)
+static const char *scope_text(const Work *w, const DiffViewCategory *c)
 {
-    return say(w, strcmp(scope, "category") == 0 ? "the category"
-                  : strcmp(scope, "words") == 0  ? "these words only"
-                                                 : "no test");
+    return say(w, c->control_is_far                   ? "none: control too far"
+                  : strcmp(c->scope, "category") == 0 ? "the category"
+                  : strcmp(c->scope, "words") == 0    ? "these words only"
+                                                      : "no test");
 }
 
 static double claims_of(const DiffViewCategory *c)
@@ -91,10 +92,11 @@ static double claims_of(const DiffViewCategory *c)
 
 static void fill_categories(const Work *w, bool csv, Table *t)
 {
-    static const char *const plain[] = {"category", "kind", "n_pairs", "n_templates", "n_word_pairs", "n_claims", "scope"};
+    static const char *const plain[] = {"category",     "kind",     "n_pairs", "n_templates",
+                                        "n_word_pairs", "n_claims", "scope",   "control_is_far"};
     const char *headers[] = {say(w, "category"),   say(w, "kind"),   say(w, "pairs"),       say(w, "templates"),
                              say(w, "word pairs"), say(w, "claims"), say(w, "claims about")};
-    table_begin(t, csv ? plain : headers, sizeof plain / sizeof *plain);
+    table_begin(t, csv ? plain : headers, sizeof headers / sizeof *headers + csv);
     for (size_t i = 0; i < w->v->n_categories; i++) {
         const DiffViewCategory *c = &w->v->categories[i];
         table_text(t, csv ? c->name : say(w, c->name));
@@ -103,7 +105,9 @@ static void fill_categories(const Work *w, bool csv, Table *t)
         table_number(t, c->n_templates, csv ? -1 : 0);
         table_number(t, c->n_word_pairs, csv ? -1 : 0);
         table_number(t, claims_of(c), csv ? -1 : 0);
-        table_text(t, csv ? c->scope : scope_text(w, c->scope));
+        table_text(t, csv ? c->scope : scope_text(w, c));
+        if (csv)
+            table_integer(t, c->control_is_far);
     }
 }
 
@@ -274,6 +278,16 @@ static void count_scopes(const DiffView *v, size_t *n_category, size_t *n_words)
     }
 }
 
+/* Categories that claim nothing since their control is too far; false where there are none. */
+static bool list_far(const Work *w, StrBuf *out)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < w->v->n_categories; i++)
+        if (w->v->categories[i].control_is_far)
+            strbuf_printf(out, "%s%s", n++ ? (w->lang == CAPTIONS_JA ? "、" : ", ") : "", say(w, w->v->categories[i].name));
+    return n > 0;
+}
+
 static void list_names(const Work *w, const char *kind, StrBuf *out)
 {
     size_t n = 0;
@@ -323,11 +337,21 @@ static void methods_en(const Work *w, StrBuf *out)
         DIFF_STATS_RATIO, DIFF_STATS_RATIO, v->n_tested, v->n_rejected, v->n_rejected_any_dependence, v->n_claims);
     strbuf_printf(
         out,
-        "%zu categories have at least %d templates and %d word pairs; claims of the %zu others are about these words only. "
+        "%zu categories have at least %d templates and %d word pairs; claims of the %zu others are about these words only. ",
+        n_category, DIFF_STATS_MIN_CLUSTERS, DIFF_STATS_MIN_CLUSTERS, n_words);
+    StrBuf far = {0};
+    if (list_far(w, &far))
+        strbuf_printf(
+            out,
+            "Where the tokens of the control lie on average more than %.0f %% farther apart in the embedding than those of "
+            "the pairs, a small ratio says nothing: such categories (%s) make no claims and take no part in contrasts. ",
+            100 * DIFF_STATS_FARTHER, far.data);
+    strbuf_free(&far);
+    strbuf_puts(
+        out,
         "Error "
         "correction is judged by the contrast of error minus meaning categories (Welch's interval); stability alone does not "
-        "show it.\n",
-        n_category, DIFF_STATS_MIN_CLUSTERS, DIFF_STATS_MIN_CLUSTERS, n_words);
+        "show it.\n");
 }
 
 static void methods_ja(const Work *w, StrBuf *out)
@@ -360,13 +384,20 @@ static void methods_ja(const Work *w, StrBuf *out)
         "%.0f 個。Benjamini・Yekutieli "
         "2001）、主張は %.0f 個である。",
         DIFF_STATS_RATIO, DIFF_STATS_RATIO, v->n_tested, v->n_rejected, v->n_rejected_any_dependence, v->n_claims);
-    strbuf_printf(
-        out,
-        "%zu 個のカテゴリーはテンプレートと単語対がそれぞれ %d 以上ある。それ以外の %zu "
-        "個についての主張は、用いた単語についてのみのもの"
-        "である。誤り訂正への関与は、誤りカテゴリーと意味カテゴリーの差（Welch の区間）で判断する。安定であることだけでは"
-        "それを示さない。\n",
-        n_category, DIFF_STATS_MIN_CLUSTERS, n_words);
+    strbuf_printf(out,
+                  "%zu 個のカテゴリーはテンプレートと単語対がそれぞれ %d 以上ある。それ以外の %zu "
+                  "個についての主張は、用いた単語についてのみのものである。",
+                  n_category, DIFF_STATS_MIN_CLUSTERS, n_words);
+    StrBuf far = {0};
+    if (list_far(w, &far))
+        strbuf_printf(out,
+                      "埋め込みにおいて対照のトークン同士が対のトークン同士より平均で %.0f %% "
+                      "を超えて離れている場合、比が小さくても何も言えないため、該当するカテゴリー（%s）では主張をせず、対比にも"
+                      "用いない。",
+                      100 * DIFF_STATS_FARTHER, far.data);
+    strbuf_free(&far);
+    strbuf_puts(out, "誤り訂正への関与は、誤りカテゴリーと意味カテゴリーの差（Welch の区間）で判断する。安定であることだけでは"
+                     "それを示さない。\n");
 }
 
 static int write_methods(const Work *w, Error *e)

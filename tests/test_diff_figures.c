@@ -183,6 +183,41 @@ done:
     strbuf_free(&b);
 }
 
+/* A category whose control is too far: no dots, and the figures say why. */
+static void test_far_control(void)
+{
+    static const char from[] = "\"name\": \"tense\", ", to[] = "\"name\": \"tense\", \"control_is_far\": true, ";
+    static const char why[] = "tokens lie farther apart";
+    char dir[600];
+    StrBuf json = {0}, b = {0};
+    Error e = {0};
+    CHECK(file_read(RESULT "/diff.json", 8 << 20, &b, &e) == 0);
+    char *at = strstr(b.data, from);
+    CHECK(at != NULL);
+    strbuf_append(&json, b.data, (size_t)(at - b.data));
+    strbuf_puts(&json, to);
+    strbuf_puts(&json, at + strlen(from));
+    write_temp("diff.json", json.data, json.len);
+    copy_temp(RESULT "/diff.safetensors", "diff.safetensors");
+    CHECK_MSG(diff_figures_write(temp_dir, NULL, CAPTIONS_EN, true, &e) == 0, "%s", e.text);
+    snprintf(dir, sizeof dir, "%s/figures", temp_dir);
+    static const char *const maps[] = {"heatmap_tense.svg", "stable_tense.svg"};
+    for (int i = 0; i < 2; i++) {
+        read_text(dir, maps[i], &b);
+        CHECK_MSG(strstr(b.data, why) && !strstr(b.data, "Dot: ") && !strstr(b.data, "<circle"), "%s", maps[i]);
+    }
+    read_text(dir, "bars_tense.svg", &b);
+    CHECK(strstr(b.data, "lie farther"));
+    read_text(dir, "curves_last.svg", &b);
+    CHECK(strstr(b.data, "tense \xe2\x80\xa0<") && strstr(b.data, ">subject<") && strstr(b.data, why));
+    read_text(dir, "claims_last.svg", &b);
+    CHECK(strstr(b.data, "tense \xe2\x80\xa0<") && strstr(b.data, why));
+    read_text(dir, "heatmap_subject.svg", &b);
+    CHECK(!strstr(b.data, why));
+    strbuf_free(&json);
+    strbuf_free(&b);
+}
+
 /* Every caption that the figures use has a Japanese text; with a Japanese font it is what is drawn. */
 static void test_japanese(void)
 {
@@ -216,6 +251,7 @@ int main(void)
     RUN(test_result_is_read);
     RUN(test_odd_results);
     RUN(test_figures);
+    RUN(test_far_control);
     RUN(test_japanese);
     temp_end();
     return test_finish();

@@ -154,7 +154,7 @@ static void test_report(void)
     check_latex("one/report/diff_dimensions.tex", 15 + 1);
     check_latex("one/report/diff.tex", 0);
     const char *csv = read_temp("one/report/diff_categories.csv");
-    CHECK(strstr(csv, "\ntense,error,500,40,60,") && strstr(csv, "\narticle,error,500,40,1,") && strstr(csv, ",words\n"));
+    CHECK(strstr(csv, "\ntense,error,500,40,60,") && strstr(csv, "\narticle,error,500,40,1,") && strstr(csv, ",words,0\n"));
     CHECK(count_in(read_temp("one/report/diff_dimensions.csv"), "\n") == 1 + 6 * 30);
     const char *methods = read_temp("one/report/diff_methods.en.md");
     CHECK(strstr(methods, "1500 pairs; meaning: subject; grammar errors: tense, article") &&

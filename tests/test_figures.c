@@ -303,7 +303,8 @@ static void test_tables(void)
                       "e\xcc\x81,,\n");
     strbuf_reset(&b);
     CHECK(table_write_latex(&t, "Loss & ppl", "tab:a", &b, &e) == 0);
-    CHECK_STR(b.data, "\\begin{table}\n\\centering\n\\caption{Loss \\& ppl}\n\\label{tab:a}\n\\begin{tabular}{lrl}\n\\toprule\n"
+    CHECK_STR(b.data, "\\begin{table}[htbp]\n\\centering\\footnotesize\\setlength{\\tabcolsep}{3pt}\n\\caption{Loss \\& "
+                      "ppl}\n\\label{tab:a}\n\\begin{tabular}{lrl}\n\\toprule\n"
                       "order & ppl & note, \"quoted\" \\\\\n\\midrule\n"
                       "removal\\_0 & 1234.57 & a,b \\\\\n"
                       "\xe6\x97\xa5\xe6\x9c\xac & $-$0.10 & 50 \\% of x\\_1 \\\\\n"
