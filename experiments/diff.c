@@ -174,7 +174,7 @@ static int open_study(Diff *s, const char *model_name, Error *e)
 
 static int open_passes(Diff *s, Error *e)
 {
-    DiffShape stream = sums_shape(s, s->d), curves = sums_shape(s, DIFF_N_CURVES);
+    DiffShape stream = sums_shape(s, s->d), curves = sums_shape(s, DIFF_CURVE_COLS);
     DiffRunnerSizes sizes = sizes_of(s);
     size_t bases = DIFF_N_CLASSES * s->n_points * (1 + DIFF_RANDOM_BASES) * 2 * s->d * sizeof(float);
     sizes.reserve_bytes = diff_sums_bytes(&stream) + diff_sums_bytes(&curves) + results_bytes(s) +

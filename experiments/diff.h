@@ -23,17 +23,20 @@ typedef enum DiffCurve {
     DIFF_CURVE_NORMALISED,
     DIFF_N_CURVES
 } DiffCurve;
+enum { DIFF_CURVE_COLS = 2 * DIFF_N_CURVES }; /* of the sums: against the control scaled down, and scaled up (diff_control.c) */
 extern const char *const diff_curve_names[DIFF_N_CURVES]; /* "norm", "relative_norm", "cosine", "normalised" */
 
 enum {
     DIFF_RANDOM_BASES = 19, /* rank 1 of 20 is the 5 % level */
     DIFF_BEST = 100,        /* cells ranked and cross-fitted */
-    DIFF_ABLATION_SETS = 4  /* random sets of dimensions beside the claimed one */
+    DIFF_ABLATION_SETS = 19 /* random sets of dimensions beside the claimed one: likewise */
 };
 
 typedef struct DiffCurvePoint {
     double pairs, control, shuffled; /* means; control over the pairs that have one */
-    DiffStatsCell cell;              /* of pairs with a control: ratio, lo, hi, se */
+    /* Of pairs with a control. cell: against it scaled down where it lies farther, mean, ratio, hi, se; least: against it scaled up where
+     * it lies nearer, ratio, se. lo of both is that of least. */
+    DiffStatsCell cell, least;
 } DiffCurvePoint;
 
 /* Of one position class. Arrays [n_points, D] unless said otherwise; points: L + 1, then after the final norm. */
@@ -56,7 +59,7 @@ typedef struct DiffResult {
     double *small;    /* likewise, coordinates whose mean is below half a sigma, sigma recomputed in each basis */
     size_t n_rotated; /* pairs behind them */
     size_t n_claims;
-    bool control_is_far; /* the control's tokens lie farther than the pairs': a small ratio says nothing */
+    bool control_is_far; /* the control's tokens lie more than 5 % farther than the pairs' */
 } DiffResult;
 
 /* Of one category. */
@@ -69,18 +72,21 @@ typedef struct DiffOutcome {
 /* Error pairs minus meaning pairs: the difference of the mean ratios to control, by class. n_*: cells whose own contrast survives
  * the control of false discoveries over all cells of the class. */
 typedef struct DiffContrast {
-    size_t n_errors, n_meanings; /* categories on either side that have this class and a ratio */
-    DiffStatsContrast *curves;   /* [n_points, DIFF_N_CURVES] */
+    size_t n_errors, n_meanings; /* categories on either side: diff_in_contrast */
+    DiffStatsContrast *curves;   /* [n_points, DIFF_N_CURVES]; NULL: a side is empty */
     size_t n_tested, n_lower, n_higher;
 } DiffContrast;
 
 typedef struct DiffAblation {
-    size_t category, point, n_dims, n_pairs;
-    int32_t *dims; /* [n_dims] */
+    size_t category, point, n_dims, n_pairs, n_claims; /* n_claims: at that point, of which n_dims are ablated */
+    int32_t *dims;                                     /* [n_dims] */
     DiffClass class;
     /* Intact, the claimed dimensions, then DIFF_ABLATION_SETS random sets of the same variance. area: sum over the points behind of
-     * mean ||x_b - x_a|| from the edit on; loss: mean nll of the tokens behind the edit, in nats, of b and of a. */
-    double area[2 + DIFF_ABLATION_SETS], loss_b[2 + DIFF_ABLATION_SETS], loss_a[2 + DIFF_ABLATION_SETS];
+     * mean ||x_b - x_a|| from the edit on, over the dimensions outside the set (intact: all of them); before: the same over the same
+     * dimensions in the intact model; loss: mean nll of the tokens behind the edit, in nats, of b and of a. */
+    double area[2 + DIFF_ABLATION_SETS], before[2 + DIFF_ABLATION_SETS];
+    double loss_b[2 + DIFF_ABLATION_SETS], loss_a[2 + DIFF_ABLATION_SETS];
+    double p_area, p_loss; /* diff_stats_set_p: of area / before, of loss_b; NaN: no test */
 } DiffAblation;
 
 /* Numerical floors: the largest and the root mean square of |difference of the difference| over a sample of pairs, [n_points] each. */
@@ -136,6 +142,8 @@ int diff_ablation_run(Diff *s, Error *e);  /* diff_ablate.c */
 int diff_write(Diff *s, Error *e);         /* diff_write.c: diff.json, diff.safetensors, CSVs */
 void diff_print(const Diff *s, FILE *out); /* diff_print.c: what holds and what does not, in plain words */
 
+/* Error and meaning categories take part in the contrast where their pairs with a control allow a claim about the category. */
+bool diff_in_contrast(const DiffCategory *c, const DiffResult *r);
 bool diff_is_claim(const Diff *s, const DiffResult *r, size_t cell);
 double diff_step_progress(Diff *s, double rows); /* adds rows done and shows them */
 /* How many pairs of categories[c] have position class k: outcomes[c].at[k].n. Rows that the category's pass computes: */

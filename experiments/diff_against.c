@@ -123,7 +123,7 @@ static int open_side(const char *dir, Side *out, Error *e)
 
 /* One position class of a category in both. */
 static int put_position(const Side *a, const Side *b, const ResultNode *pa, const ResultNode *pb, const char *category,
-                        StrBuf *json, FILE *out, Error *e)
+                        StrBuf *json, FILE *out, size_t *n_told, Error *e)
 {
     static const char *const names[] = {"normalised", "norm", "relative_norm", "cosine"};
     const char *position;
@@ -142,19 +142,23 @@ static int put_position(const Side *a, const Side *b, const ResultNode *pa, cons
         strbuf_printf(json, "%s\"%s\": {\"depths\": %d", n_put++ ? ", " : "", names[k], DEPTHS);
         put_difference(json, &x, &y, &last);
         strbuf_puts(json, "}");
-        if (out && k == 0 && isfinite(last.difference))
+        if (!out || k > 0 || !isfinite(last.difference))
+            continue;
+        ++*n_told;
+        if (isfinite(last.lo) && isfinite(last.hi))
             fprintf(out, "  %-16s %-7s %+.3f [%+.3f, %+.3f]: %s\n", category, position, last.difference, last.lo, last.hi,
-                    !(isfinite(last.lo) && isfinite(last.hi)) ? "no test"
-                    : last.hi < 0                             ? "the second changes less"
-                    : last.lo > 0                             ? "the second changes more"
-                                                              : "no difference shown");
+                    last.hi < 0   ? "the second changes less"
+                    : last.lo > 0 ? "the second changes more"
+                                  : "no difference shown");
+        else
+            fprintf(out, "  %-16s %-7s %+.3f: no test\n", category, position, last.difference);
     }
     strbuf_puts(json, "}}");
     return status;
 }
 
 static int put_category(const Side *a, const Side *b, const ResultNode *ca, const ResultNode *cb, StrBuf *json, FILE *out,
-                        Error *e)
+                        size_t *n_told, Error *e)
 {
     const char *name, *position;
     ResultNode of_a, of_b, item = {0}, other;
@@ -174,7 +178,7 @@ static int put_category(const Side *a, const Side *b, const ResultNode *ca, cons
         if (status || !find_named(&of_b, position, &other))
             continue;
         strbuf_puts(json, n++ ? ",\n   " : "\n   ");
-        status = put_position(a, b, &item, &other, name, json, out, e);
+        status = put_position(a, b, &item, &other, name, json, out, n_told, e);
     }
     strbuf_puts(json, "]}");
     return status;
@@ -185,7 +189,7 @@ int diff_against_write(const char *dir, const char *second_dir, FILE *out, Error
     Side a = {0}, b = {0};
     StrBuf json = {0};
     ResultNode item = {0}, other;
-    size_t n = 0;
+    size_t n = 0, n_told = 0;
     int status = open_side(dir, &a, e);
     if (!status)
         status = open_side(second_dir, &b, e);
@@ -203,9 +207,11 @@ int diff_against_write(const char *dir, const char *second_dir, FILE *out, Error
         if (status || !find_named(&b.categories, name, &other))
             continue;
         strbuf_puts(&json, n++ ? ",\n  " : "\n  ");
-        status = put_category(&a, &b, &item, &other, &json, out, e);
+        status = put_category(&a, &b, &item, &other, &json, out, &n_told, e);
     }
     strbuf_puts(&json, "]}\n");
+    if (!status && out && !n_told)
+        fprintf(out, "  not told: no category has a matched control in both\n");
     char *path = file_join(dir, "against.json");
     if (!status && (!path || json.failed))
         status = error_set(e, STATUS_FAILED, "%s/against.json: out of memory", dir);

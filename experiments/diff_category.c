@@ -103,6 +103,7 @@ static void put_pair(Pass *p, size_t i)
     item->b = diff_block_variant(&p->block, ids, n, edit, diff_other_token(pair));
     if (p->c->control[i] >= 0) {
         item->has_control = true;
+        item->nearness = p->c->nearness[i];
         item->c = diff_block_variant(&p->block, ids, n, edit, p->c->control[i]);
     }
     if (p->n_items == 0) /* the first of a block comes again as it is: the floor of the arithmetic */
@@ -277,19 +278,24 @@ static void finish_tests(const Finish *f, size_t point, double *scratch, DiffSta
 static void finish_curves(const Finish *f, size_t point)
 {
     const Diff *s = f->p->s;
-    double mean[DIFF_N_CURVES], shuffled[DIFF_N_CURVES];
+    double mean[DIFF_CURVE_COLS], shuffled[DIFF_CURVE_COLS];
     DiffMoments m = {.mean = mean, .shuffled = shuffled};
     diff_sums_moments(s->curve_sums, f->class, point, &m);
     double *scratch = malloc((diff_sums_scratch(s->curve_sums) + 1) * sizeof *scratch);
-    DiffStatsCell cells[DIFF_N_CURVES];
+    DiffStatsCell cells[DIFF_CURVE_COLS];
     f->failed[point] = f->failed[point] || !scratch;
     if (!scratch)
         return;
     DiffStatsSums sums = diff_sums_row(s->curve_sums, f->class, point, NULL, scratch);
-    diff_stats_row(&f->r->design, &sums, DIFF_N_CURVES, cells);
-    for (size_t k = 0; k < DIFF_N_CURVES; k++)
-        f->r->curves[point * DIFF_N_CURVES + k] =
-            (DiffCurvePoint){.pairs = mean[k], .control = cells[k].control, .shuffled = shuffled[k], .cell = cells[k]};
+    diff_stats_row(&f->r->design, &sums, DIFF_CURVE_COLS, cells);
+    for (size_t k = 0; k < DIFF_N_CURVES; k++) {
+        cells[k].lo = cells[DIFF_N_CURVES + k].lo; /* the interval of whatever lies between both bounds */
+        f->r->curves[point * DIFF_N_CURVES + k] = (DiffCurvePoint){.pairs = mean[k],
+                                                                   .control = cells[k].control,
+                                                                   .shuffled = shuffled[k],
+                                                                   .cell = cells[k],
+                                                                   .least = cells[DIFF_N_CURVES + k]};
+    }
     free(scratch);
 }
 
@@ -403,7 +409,7 @@ static int open_pass(Pass *p, Error *e)
     p->cap = diff_runner_block_rows(&s->runner) / 2 + 1;
     p->items = malloc(p->cap * sizeof *p->items);
     p->item_pair = malloc(p->cap * sizeof *p->item_pair);
-    size_t n = p->cap * DIFF_N_CLASSES * DIFF_N_CURVES;
+    size_t n = p->cap * DIFF_N_CLASSES * DIFF_CURVE_COLS;
     p->curves.y = malloc(3 * n * sizeof(double));
     p->inverse_sigma = malloc(s->d * sizeof(double));
     if (!p->items || !p->item_pair || !p->curves.y || !p->inverse_sigma)

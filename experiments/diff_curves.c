@@ -44,6 +44,21 @@ static void compare_rows(const double *a, const double *b, const double *inverse
     out[DIFF_CURVE_NORMALISED] = normalised / (double)d;
 }
 
+/* The second half of each class's columns; x gets its scales. */
+static void scale_control(const DiffItem *item, double *y, double *x, double *shuffled)
+{
+    for (size_t class = 0; class < DIFF_N_CLASSES; class ++) {
+        size_t at = class * DIFF_CURVE_COLS;
+        for (size_t k = 0; k < DIFF_N_CURVES; k++) {
+            double near = k == DIFF_CURVE_COSINE ? item->nearness * item->nearness : item->nearness;
+            y[at + DIFF_N_CURVES + k] = y[at + k];
+            shuffled[at + DIFF_N_CURVES + k] = shuffled[at + k];
+            x[at + DIFF_N_CURVES + k] = fmax(1, near) * x[at + k];
+            x[at + k] *= fmin(1, near);
+        }
+    }
+}
+
 static void add_curves(double *to, const double *from, double scale)
 {
     for (size_t k = 0; k < DIFF_N_CURVES; k++)
@@ -55,15 +70,15 @@ static void place(const DiffItem *item, size_t r, double share, const double *va
 {
     for (size_t class = 0; class < DIFF_ALL; class ++)
         if (item->at[class] == (int64_t)r)
-            add_curves(to + class * DIFF_N_CURVES, values, 1);
-    add_curves(to + DIFF_ALL * DIFF_N_CURVES, values, share);
+            add_curves(to + class * DIFF_CURVE_COLS, values, 1);
+    add_curves(to + DIFF_ALL * DIFF_CURVE_COLS, values, share);
 }
 
 static void one_item(void *arg, size_t i, int thread)
 {
     const Work *w = arg;
     const DiffItem *item = &w->items[i], *partner = &w->items[item->partner];
-    size_t d = w->rows->cols, at = i * DIFF_N_CLASSES * DIFF_N_CURVES, n = DIFF_N_CLASSES * DIFF_N_CURVES;
+    size_t d = w->rows->cols, at = i * DIFF_N_CLASSES * DIFF_CURVE_COLS, n = DIFF_N_CLASSES * DIFF_CURVE_COLS;
     double *y = w->out->y + at, *x = w->out->x + at, *shuffled = w->out->shuffled + at, values[DIFF_N_CURVES];
     (void)thread;
     memset(y, 0, n * sizeof *y);
@@ -89,15 +104,16 @@ static void one_item(void *arg, size_t i, int thread)
             if (item->at[class] != (int64_t)r || partner->at[class] == DIFF_NO_ROW)
                 continue;
             diff_curves_load(w->rows, partner->b + (size_t)partner->at[class], b);
-            compare_rows(a, b, w->inverse_sigma, d, shuffled + class * DIFF_N_CURVES);
+            compare_rows(a, b, w->inverse_sigma, d, shuffled + class * DIFF_CURVE_COLS);
         }
         size_t both = item->n < partner->n ? item->n : partner->n;
         if (r < both) {
             diff_curves_load(w->rows, partner->b + r, b);
             compare_rows(a, b, w->inverse_sigma, d, values);
-            add_curves(shuffled + DIFF_ALL * DIFF_N_CURVES, values, 1 / (double)both);
+            add_curves(shuffled + DIFF_ALL * DIFF_CURVE_COLS, values, 1 / (double)both);
         }
     }
+    scale_control(item, y, x, shuffled);
     free(a);
 }
 
@@ -177,9 +193,9 @@ static void one_basis(void *arg, size_t k, int thread)
                     x[j] = t->massive[j] ? 0 : (float)(to[j] - from[j]);
                 if (k)
                     diff_rotate(b->rotations, k - 1, x, turned, scratch);
-                const float *values = k ? turned : x;
+                const float *values = k ? turned : x, scale = which ? (float)fmin(1, item->nearness) : 1;
                 for (size_t j = 0; j < d; j++)
-                    sums[which * d + j] += fabsf(values[j]);
+                    sums[which * d + j] += scale * fabsf(values[j]);
             }
         }
     }

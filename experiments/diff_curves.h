@@ -7,7 +7,8 @@
 /* Row r of host rows as doubles. */
 void diff_curves_load(const View *rows, size_t r, double *out);
 
-/* y, x, shuffled [n_items, DIFF_N_CLASSES, DIFF_N_CURVES]: of b, of the control, of the shuffled pairing; 0 where there is none.
+/* y, x, shuffled [n_items, DIFF_N_CLASSES, DIFF_CURVE_COLS]: of b, of the control, of the shuffled pairing; 0 where there is none. The
+ * curves come twice: x is first scaled by min(1, nearness), then by max(1, nearness); 1 - cosine, a square, by the square of it.
  * inverse_sigma [D]: 0 where sigma is none. */
 typedef struct DiffCurveValues {
     double *y, *x, *shuffled;

@@ -1,13 +1,14 @@
 /* diff_json.c: diff.json, schema "strata.diff/1". Layer points count from 0, the embedding, to L, the stream after the last step; what
  * stands after the final norm is under "final_norm". NaN and infinity are null. Means are in the model's own units, but `normalised`,
- * `control` and `mean` of ranked cells, which are in sigma. Times live in run.json. */
+ * `control` and `mean` of ranked cells, which are in sigma. A control that lies farther than its pair is scaled down (diff_control.c): ratio
+ * is against that, ratio_least against the control scaled up where it lies nearer; lo and hi span both. Times live in run.json. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "experiments/diff_write.h"
 
-enum { LISTED = 50 };
+enum { LISTED = 50, N_CURVE_FIELDS = 10 };
 
 static void put_numbers(StrBuf *out, const char *name, const double *x, size_t n, size_t stride)
 {
@@ -31,26 +32,28 @@ static void put_count(StrBuf *out, const char *name, size_t n)
 static void put_curve(const Diff *s, const DiffResult *r, DiffCurve k, StrBuf *out)
 {
     size_t n = s->n_points - 1;
-    double *x = malloc(7 * s->n_points * sizeof *x);
+    double *x = malloc(N_CURVE_FIELDS * s->n_points * sizeof *x);
     if (!x) {
         out->failed = true;
         return;
     }
     for (size_t i = 0; i < s->n_points; i++) {
         const DiffCurvePoint *c = &r->curves[i * DIFF_N_CURVES + k];
-        const double values[] = {c->pairs, c->control, c->shuffled, c->cell.ratio, c->cell.lo, c->cell.hi, c->cell.se};
-        for (size_t m = 0; m < 7; m++)
-            x[m * s->n_points + i] = k == DIFF_CURVE_COSINE && m < 3 ? 1 - values[m] : values[m];
+        const double values[N_CURVE_FIELDS] = {c->pairs,   c->cell.mean, c->control, c->shuffled,    c->cell.ratio,
+                                               c->cell.lo, c->cell.hi,   c->cell.se, c->least.ratio, c->least.se};
+        for (size_t m = 0; m < N_CURVE_FIELDS; m++)
+            x[m * s->n_points + i] = k == DIFF_CURVE_COSINE && m < 4 ? 1 - values[m] : values[m];
     }
-    static const char *const names[] = {"pairs", "control", "shuffled", "ratio", "lo", "hi", "se"};
+    static const char *const names[N_CURVE_FIELDS] = {"pairs", "pairs_with_control", "control", "shuffled", "ratio", "lo", "hi",
+                                                      "se",    "ratio_least",        "se_least"};
     strbuf_printf(out, "\"%s\": {\"n\": %zu", diff_curve_names[k], r->n);
     put_count(out, "n_control", r->n_control);
-    for (size_t m = 0; m < (s->controls ? 7 : 1); m++)
+    for (size_t m = 0; m < (s->controls ? N_CURVE_FIELDS : 1); m++)
         put_numbers(out, names[m], x + m * s->n_points, n, 1);
     strbuf_json_field(out, "final_norm");
     strbuf_puts(out, "{\"pairs\": ");
     strbuf_json_number(out, x[n]);
-    for (size_t m = 1; s->controls && m < 7; m++)
+    for (size_t m = 1; s->controls && m < N_CURVE_FIELDS; m++)
         strbuf_json_field_number(out, names[m], x[m * s->n_points + n]);
     strbuf_puts(out, "}}");
     free(x);
@@ -221,6 +224,18 @@ static void put_category(const Diff *s, size_t c, StrBuf *out)
     strbuf_puts(out, "]}");
 }
 
+/* Names of the categories on one side. */
+static void put_side(const Diff *s, DiffClass class, DiffKind kind, const char *name, StrBuf *out)
+{
+    size_t n = 0;
+    strbuf_json_field(out, name);
+    strbuf_puts(out, "[");
+    for (size_t c = 0; c < s->categories.n; c++)
+        if (s->categories.list[c].kind == kind && diff_in_contrast(&s->categories.list[c], &s->outcomes[c].at[class]))
+            strbuf_printf(out, "%s\"%s\"", n++ ? ", " : "", s->categories.list[c].name);
+    strbuf_puts(out, "]");
+}
+
 static void put_contrast(const Diff *s, StrBuf *out)
 {
     size_t n_put = 0;
@@ -232,6 +247,8 @@ static void put_contrast(const Diff *s, StrBuf *out)
             size_t stride = sizeof *x * DIFF_N_CURVES / sizeof(double), n = s->n_points - 1;
             strbuf_printf(out, "%s\n  {\"position\": \"%s\", \"curve\": \"%s\", \"n_errors\": %zu, \"n_meanings\": %zu",
                           n_put++ ? "," : "", diff_class_names[class], diff_curve_names[k], c->n_errors, c->n_meanings);
+            put_side(s, (DiffClass) class, DIFF_KIND_ERROR, "errors", out);
+            put_side(s, (DiffClass) class, DIFF_KIND_MEANING, "meanings", out);
             put_numbers(out, "difference", &x->difference, n, stride);
             put_numbers(out, "se", &x->se, n, stride);
             put_numbers(out, "lo", &x->lo, n, stride);
@@ -276,14 +293,18 @@ static void put_ablations(const Diff *s, StrBuf *out)
             out, "%s\n  {\"category\": \"%s\", \"position\": \"%s\", \"layer\": %zu, \"n_dims\": %zu, \"n_pairs\": %zu",
             i ? "," : "", s->categories.list[a->category].name, diff_class_names[a->class], a->point, a->n_dims, a->n_pairs);
         strbuf_json_field_number(out, "area_intact", a->area[0]);
+        strbuf_json_field_number(out, "area_claimed_before", a->before[1]);
         strbuf_json_field_number(out, "area_claimed", a->area[1]);
+        put_numbers(out, "area_random_before", a->before + 2, DIFF_ABLATION_SETS, 1);
         put_numbers(out, "area_random", a->area + 2, DIFF_ABLATION_SETS, 1);
+        strbuf_json_field_number(out, "area_p", a->p_area);
         strbuf_json_field_number(out, "loss_base_intact", a->loss_a[0]);
         strbuf_json_field_number(out, "loss_base_claimed", a->loss_a[1]);
         put_numbers(out, "loss_base_random", a->loss_a + 2, DIFF_ABLATION_SETS, 1);
         strbuf_json_field_number(out, "loss_edited_intact", a->loss_b[0]);
         strbuf_json_field_number(out, "loss_edited_claimed", a->loss_b[1]);
         put_numbers(out, "loss_edited_random", a->loss_b + 2, DIFF_ABLATION_SETS, 1);
+        strbuf_json_field_number(out, "loss_edited_p", a->p_loss);
         strbuf_puts(out, ", \"dims\": [");
         for (size_t k = 0; k < a->n_dims; k++)
             strbuf_printf(out, "%s%d", k ? ", " : "", a->dims[k]);

@@ -116,8 +116,9 @@ static int fill(DiffCategory *c, const PairFile *file, PairCategory category, bo
     c->word_of = arena_array(arena, n, sizeof *c->word_of);
     c->control = arena_array(arena, n, sizeof *c->control);
     c->n_candidates = arena_array(arena, n, sizeof *c->n_candidates);
+    c->nearness = arena_array(arena, n, sizeof *c->nearness);
     Key *keys = malloc(n * sizeof *keys);
-    if (!c->pairs || !c->template_of || !c->word_of || !c->control || !c->n_candidates || !keys) {
+    if (!c->pairs || !c->template_of || !c->word_of || !c->control || !c->n_candidates || !c->nearness || !keys) {
         free(keys);
         return STATUS_FAILED;
     }
@@ -125,6 +126,7 @@ static int fill(DiffCategory *c, const PairFile *file, PairCategory category, bo
         const Pair *p = &file->pairs[shuffled[i]];
         c->pairs[i] = (size_t)shuffled[i];
         c->control[i] = -1;
+        c->nearness[i] = 1;
         n_errors += p->error_side != 0;
         keys[i] = (Key){.name = p->template_id, .second = "", .at = i};
     }

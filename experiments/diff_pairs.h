@@ -23,6 +23,7 @@ typedef struct DiffCategory {
     size_t *template_of, *word_of; /* [n_pairs]: numbered from 0 by first appearance */
     int32_t *control;              /* [n_pairs]: id put in the edit's place by the matched swap, -1: too few candidates */
     uint16_t *n_candidates;        /* [n_pairs], as far as they were counted */
+    double *nearness; /* [n_pairs]: the embedding distance of the pair's tokens over the control's; 1: no control */
     double pair_distance,
         control_distance; /* of the embeddings of the two tokens, means over pairs with a control; NaN: none */
 } DiffCategory;

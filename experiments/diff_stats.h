@@ -33,6 +33,9 @@
  * p, so that coordinates chosen in one are scored in the other (diff_stats_crossfit): the score of a chosen one is then free of the
  * winner's curse of templates, not of that of words, which both halves share; the claim itself is judged on all pairs, where nothing was chosen.
  *
+ * Controls that lie farther than their pairs: x comes scaled (diff_control.c); far.txt has the levels when differences grow with the
+ * distance in one way or another.
+ *
  * Not covered: that control words are drawn from one pool, and that sigma is estimated (in the means, not in R). */
 #ifndef STRATA_EXPERIMENTS_DIFF_STATS_H
 #define STRATA_EXPERIMENTS_DIFF_STATS_H
@@ -46,7 +49,8 @@
 enum { DIFF_STATS_MIN_CLUSTERS = 20, DIFF_STATS_FEW = 5, DIFF_STATS_MARGINS = 10, DIFF_STATS_STREAM = 5 };
 #define DIFF_STATS_RATIO 0.8 /* the primary claim: upper bound of the ratio below this */
 #define DIFF_STATS_LEVEL 0.05
-/* A control whose tokens lie farther apart on average, by more than this share, makes every ratio small: nothing is claimed. */
+/* A control whose tokens lie farther on average, by more than this share, claims no single dimension: scaled down in proportion it is a
+ * bound for the whole stream, but not for each dimension (diff_control.c). */
 #define DIFF_STATS_FARTHER 0.05
 
 /* 0.05, 0.10, ..., 0.50: margins for the mean itself, in sigmas. */
@@ -134,6 +138,10 @@ typedef struct DiffStatsContrast {
 } DiffStatsContrast;
 DiffStatsContrast diff_stats_contrast(const DiffStatsTerm *terms, size_t n);
 
+/* A contrast that is known only to lie between two, of which either has its error (diff_contrast.c): lo of the least, hi of the largest;
+ * the difference is the middle, se the larger one, p twice the smaller one-sided p, at most 1. NaN unless both are known. */
+DiffStatsContrast diff_stats_contrast_between(const DiffStatsContrast *least, const DiffStatsContrast *most);
+
 /* The model's basis against n random ones: how many coordinates are stable in each. p by rank: (1 + number of random bases with at
  * least as many) / (n + 1), the exact level of a Monte Carlo test (Dwass 1957). */
 typedef struct DiffStatsRotation {
@@ -141,5 +149,9 @@ typedef struct DiffStatsRotation {
     double count, mean, sd, least, most, p_more, p_fewer;
 } DiffStatsRotation;
 DiffStatsRotation diff_stats_rotation(double count, const double *random, size_t n);
+
+/* One chosen set against n random ones, exchangeable with it under the null hypothesis: the share of all n + 1 values that lie at least
+ * as far from their common mean as the chosen one's, an exact two-sided Monte Carlo test (Dwass 1957). NaN: a value is not finite. */
+double diff_stats_set_p(double chosen, const double *random, size_t n);
 
 #endif

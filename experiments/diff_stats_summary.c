@@ -79,6 +79,21 @@ DiffStatsContrast diff_stats_contrast(const DiffStatsTerm *terms, size_t n)
     return c;
 }
 
+DiffStatsContrast diff_stats_contrast_between(const DiffStatsContrast *least, const DiffStatsContrast *most)
+{
+    DiffStatsContrast c = {NAN, NAN, NAN, NAN, NAN, NAN};
+    if (!isfinite(least->difference) || !isfinite(most->difference))
+        return c;
+    c = least->se > most->se ? *least : *most;
+    c.difference = (least->difference + most->difference) / 2;
+    c.lo = least->lo;
+    c.hi = most->hi;
+    double p_more = statistics_t_cdf(-least->difference / least->se, least->df),
+           p_less = statistics_t_cdf(most->difference / most->se, most->df);
+    c.p = fmin(1, 2 * fmin(p_more, p_less));
+    return c;
+}
+
 DiffStatsRotation diff_stats_rotation(double count, const double *random, size_t n)
 {
     DiffStatsRotation r = {n, count, NAN, NAN, NAN, NAN, NAN, NAN};
@@ -99,4 +114,15 @@ DiffStatsRotation diff_stats_rotation(double count, const double *random, size_t
     r.p_more = (1 + as_many) / ((double)n + 1);
     r.p_fewer = (1 + as_few) / ((double)n + 1);
     return r;
+}
+
+double diff_stats_set_p(double chosen, const double *random, size_t n)
+{
+    double mean = chosen / (double)(n + 1), as_far = 1;
+    for (size_t i = 0; i < n; i++)
+        mean += random[i] / (double)(n + 1);
+    double distance = fabs(chosen - mean), rounding = 1e-12 * (fabs(mean) + fabs(chosen)); /* equal values are ties */
+    for (size_t i = 0; i < n; i++)
+        as_far += fabs(random[i] - mean) >= distance - rounding;
+    return isfinite(mean) && n > 0 ? as_far / (double)(n + 1) : NAN;
 }

@@ -205,7 +205,7 @@ static void values_of(const Adding *q, size_t i, size_t class, size_t col, size_
     for (size_t r = first; r < first + n_rows; r++) {
         add_distance(&q->rows, item->a + r, item->b + r, col, n, 1.0 / (double)n_rows, v->y);
         if (v->has_control)
-            add_distance(&q->rows, item->a + r, item->c + r, col, n, 1.0 / (double)n_rows, v->x);
+            add_distance(&q->rows, item->a + r, item->c + r, col, n, fmin(1, item->nearness) / (double)n_rows, v->x);
     }
     if (!v->has_shuffled)
         return;

@@ -28,6 +28,7 @@ typedef struct DiffItem {
     size_t n;                   /* positions from the edit on */
     int64_t at[DIFF_N_CLASSES]; /* offset of the class's position, DIFF_NO_ROW: the pair has none; `all`: 0 */
     bool has_control;
+    double nearness; /* with has_control: the embedding distance of a and b over that of a and c */
     size_t template_group, word_group;
     int half;
     size_t partner; /* whose b is the shuffled pairing; the item itself: none */

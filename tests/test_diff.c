@@ -155,7 +155,8 @@ static void note_naive(Naive *all, size_t first, const View *rows, const DiffIte
                     double a = r[(item->a + p) * rows->ld + j];
                     all->y[class][first + i][j] += fabs(r[(item->b + p) * rows->ld + j] - a) / (double)(to - from);
                     if (item->has_control)
-                        all->x[class][first + i][j] += fabs(r[(item->c + p) * rows->ld + j] - a) / (double)(to - from);
+                        all->x[class][first + i][j] +=
+                            fmin(1, item->nearness) * fabs(r[(item->c + p) * rows->ld + j] - a) / (double)(to - from);
                 }
                 if (item == other) /* alone in its block */
                     all->s[class][first + i][j] = NAN;
@@ -196,6 +197,7 @@ static void sums_equal_a_plain_computation(int threads)
             items[i].at[DIFF_LAST] = (int64_t)len - 1;
             items[i].at[DIFF_ONSET] = rng_below(&rng, 2) ? (int64_t)rng_below(&rng, len) : DIFF_NO_ROW;
             items[i].has_control = rng_below(&rng, 4) > 0;
+            items[i].nearness = 0.5 + rng_uniform(&rng);
             items[i].template_group = rng_below(&rng, GROUPS);
             items[i].word_group = rng_below(&rng, GROUPS);
             items[i].half = (int)(items[i].template_group % 2);
@@ -248,6 +250,37 @@ static void sums_equal_a_plain_computation(int threads)
     }
     free(scratch);
     diff_sums_close(s);
+    pool_close(pool);
+}
+
+/* Curves of a control come scaled down where it lies farther, and scaled up where it lies nearer; 1 - cosine by the square. */
+static void curves_hold_both_bounds_of_a_control(void)
+{
+    enum { DIMS = 3 };
+    /* a, b, c: differences (0, 3, 4) and (0, 0, 12) from (1, 0, 0), of cosines 1 / sqrt(26) and 1 / sqrt(145). */
+    double rows[3][DIMS] = {{1, 0, 0}, {1, 3, 4}, {1, 0, 12}}, inverse_sigma[DIMS] = {1, 1, 0.5};
+    double y[DIFF_N_CLASSES * DIFF_CURVE_COLS], x[DIFF_N_CLASSES * DIFF_CURVE_COLS], shuffled[DIFF_N_CLASSES * DIFF_CURVE_COLS];
+    const double of_b[] = {5, 5, 1 - 1 / sqrt(26), 5.0 / 3}, of_c[] = {12, 12, 1 - 1 / sqrt(145), 2};
+    const double nears[] = {0.5, 2};
+    Pool *pool = NULL;
+    Error e;
+    CHECK(pool_open(1, &pool, &e) == STATUS_OK);
+    for (size_t i = 0; i < 2; i++) {
+        DiffItem item = {.a = 0, .b = 1, .c = 2, .n = 1, .has_control = true, .nearness = nears[i]};
+        item.at[DIFF_NEXT] = item.at[DIFF_ONSET] = DIFF_NO_ROW;
+        View v = {.data = rows, .dtype = DTYPE_F64, .rows = 3, .cols = DIMS, .ld = DIMS};
+        DiffCurveValues out = {y, x, shuffled};
+        diff_curves_of(pool, &v, &item, 1, inverse_sigma, &out);
+        for (size_t class = 0; class < DIFF_N_CLASSES; class ++)
+            for (size_t k = 0; k < DIFF_CURVE_COLS; k++) {
+                size_t at = class * DIFF_CURVE_COLS + k, curve = k % DIFF_N_CURVES;
+                bool there = item.at[class] != DIFF_NO_ROW;
+                double scale = (nears[i] < 1) == (k < DIFF_N_CURVES) ? nears[i] : 1;
+                scale = curve == DIFF_CURVE_COSINE ? scale * scale : scale;
+                CHECK_NEAR(y[at], there ? of_b[curve] : 0, 1e-12);
+                CHECK_NEAR(x[at], there ? scale * of_c[curve] : 0, 1e-12);
+            }
+    }
     pool_close(pool);
 }
 
@@ -349,6 +382,7 @@ int main(void)
     RUN(a_median_outside_the_grid_is_not_told);
     RUN(deviations_are_within_their_bound);
     RUN(rotations_keep_lengths_and_mix);
+    RUN(curves_hold_both_bounds_of_a_control);
     RUN(sums_equal_a_plain_computation_on_one_thread);
     RUN(sums_equal_a_plain_computation_on_three_threads);
     RUN(differences_equal_transformers);

@@ -1,7 +1,7 @@
 /* test_diff_levels.c: do the statistics of Study B hold their level, and do they find what is there? Simulations with known answers.
  *
- * `test_diff_levels` runs a small part and judges it; `test_diff_levels levels|claims [RUNS [FIRST]]` print the
- * whole tables (2,000 runs a line unless said, from the design FIRST on; their output is tests/data/diff_stats/levels.txt and claims.txt).
+ * `test_diff_levels` runs a small part and judges it; `test_diff_levels levels|claims [RUNS [FIRST]]` and `far [RUNS]` print the
+ * whole tables (from the design FIRST on; their output is tests/data/diff_stats/levels.txt, claims.txt and far.txt).
  *
  * A pair of template g and word pair h has, at each coordinate, y = r * e * exp(s_t u_g + s_w v_h) and a control x = e' * exp(s_t u'_g + s_w v'_h),
  * each divided by its mean, so that the true ratio is r: e is |normal|, lognormal (sigma 1) or |t with 3 df| (no third moment); u,
@@ -30,12 +30,26 @@ typedef struct Noise {
     double common;                       /* share of the template effect's variance that all coordinates have in common */
 } Noise;
 
+typedef enum Scale {
+    CONTROL_AS_IT_IS,
+    CONTROL_SCALED_DOWN,
+    CONTROL_SCALED_UP
+} Scale; /* by min(1, nearness), max(1, nearness) */
+
+/* How far controls lie: log(distance of the control / of the pair) is normal with mean `far`, sd 0.2. */
+typedef struct Distances {
+    double far, power; /* differences grow with the distance to this power */
+    Scale scale;
+} Distances;
+
 typedef struct World { /* one run */
     Rng rng;
+    const Distances *distances; /* NULL: controls lie as near as pairs */
     size_t D, n_groups, n_word_groups;
     size_t template_of[MAX_PAIRS], word_of[MAX_PAIRS], group_of[MAX_IDS], word_group_of[MAX_IDS];
     unsigned char half[MAX_CLUSTERS];
     double n_template[MAX_CLUSTERS], n_word[2 * MAX_CLUSTERS];
+    double nearness[MAX_PAIRS], farther[MAX_PAIRS]; /* of the control: distances' ratio, and what differences grow by */
     double u[MAX_IDS], v[MAX_IDS], u_control[MAX_IDS], v_control[MAX_IDS], u_common[MAX_IDS], uc_common[MAX_IDS];
     double y_template[MAX_CLUSTERS * MAX_D], x_template[MAX_CLUSTERS * MAX_D];
     double y_word[2 * MAX_CLUSTERS * MAX_D], x_word[2 * MAX_CLUSTERS * MAX_D];
@@ -141,6 +155,11 @@ static void draw_effects(World *w, const Noise *n, size_t n_ids, double sd, doub
 static void world_fill(World *w, const Design *d, const Noise *n, const double *ratio)
 {
     size_t D = w->D;
+    for (size_t i = 0; i < d->n_pairs; i++) {
+        w->nearness[i] = w->distances ? exp(-(w->distances->far + 0.2 * rng_normal(&w->rng))) : 1;
+        w->farther[i] = w->distances ? pow(w->nearness[i], -w->distances->power) : 1;
+    }
+    Scale scale = w->distances ? w->distances->scale : CONTROL_AS_IT_IS;
     for (size_t k = 0; k < D; k++) {
         draw_effects(w, n, d->n_templates, n->template_sd, w->u, w->u_control, n->common > 0);
         draw_effects(w, n, d->n_words, n->word_sd, w->v, w->v_control, false);
@@ -149,6 +168,10 @@ static void world_fill(World *w, const Design *d, const Noise *n, const double *
             size_t word = half * w->n_word_groups + w->word_group_of[h];
             double y = ratio[k] * draw_unit(&w->rng, n->law) * w->u[t] * w->v[h];
             double x = draw_unit(&w->rng, n->control_sd < 0 ? n->law : HALF_NORMAL) * w->u_control[t] * w->v_control[h];
+            x *= w->farther[i];
+            x *= scale == CONTROL_SCALED_DOWN ? fmin(1, w->nearness[i])
+                 : scale == CONTROL_SCALED_UP ? fmax(1, w->nearness[i])
+                                              : 1;
             w->y_template[g * D + k] += y;
             w->x_template[g * D + k] += x;
             w->y_word[word * D + k] += y;
@@ -162,18 +185,33 @@ static void world_fill(World *w, const Design *d, const Noise *n, const double *
     diff_stats_row(&w->design, &sums, D, w->cells);
 }
 
+static const Design designs[] = {{"6 templates, 1 word pair", 120, 6, 1, 48, false},
+                                 {"10 templates, 1 word pair", 200, 10, 1, 48, false},
+                                 {"20 x 20, equal", 600, 20, 20, 48, false},
+                                 {"20 x 20, unequal", 600, 20, 20, 48, true},
+                                 {"60 x 60, equal, 48 groups", 600, 60, 60, 48, false},
+                                 {"60 x 60, unequal, 48 groups", 600, 60, 60, 48, true},
+                                 {"40 x 200, unequal, 48 groups", 2000, 40, 200, 48, true}};
+enum { N_DESIGNS = sizeof designs / sizeof *designs };
+
+static const Noise noises[] = {
+    {HALF_NORMAL, 0, 0, 0, -1, 0},     {HALF_NORMAL, 0.4, 0.4, 0.5, -1, 0}, {HALF_NORMAL, 0.8, 0.8, 0, -1, 0},
+    {HALF_NORMAL, 0.4, 0.4, 1, -1, 0}, {STUDENT_3, 0.4, 0.2, 0.5, -1, 0},   {LOGNORMAL, 0.4, 0.4, 0.5, -1, 0},
+    {LOGNORMAL, 1, 0.5, 0.5, -1, 0},   {HALF_NORMAL, 0.5, 0.5, 0, 0, 0},    {LOGNORMAL, 1, 0, 0, 0, 0}};
+enum { N_NOISES = sizeof noises / sizeof *noises };
+
 /* ---- levels of one test ---- */
 
 typedef struct Level {
     double n, at_5, at_1, at_01, covered, half_at_5, half_n;
 } Level;
 
-static Level measure_level(const Design *d, const Noise *n, size_t D, size_t runs)
+static Level measure_level(const Design *d, const Noise *n, size_t D, size_t runs, double truth)
 {
     Level l = {0};
     double ratio[MAX_D];
     for (size_t k = 0; k < D; k++)
-        ratio[k] = DIFF_STATS_RATIO;
+        ratio[k] = truth;
     for (size_t run = 0; run < runs; run++) {
         world_begin(&world, d, D, run);
         world_fill(&world, d, n, ratio);
@@ -183,7 +221,7 @@ static Level measure_level(const Design *d, const Noise *n, size_t D, size_t run
             l.at_5 += c->p < 0.05;
             l.at_1 += c->p < 0.01;
             l.at_01 += c->p < 0.001;
-            l.covered += c->lo <= DIFF_STATS_RATIO && DIFF_STATS_RATIO <= c->hi;
+            l.covered += c->lo <= truth && truth <= c->hi;
             for (int h = 0; h < 2; h++) {
                 l.half_at_5 += c->half_p[h] < 0.05;
                 l.half_n += !isnan(c->half_p[h]);
@@ -246,6 +284,50 @@ static Discoveries measure_discoveries(const Design *d, const Noise *n, size_t D
     return out;
 }
 
+/* As measure_contrast, where the first category's control lies farther: against the control scaled down alone, and by both bounds. */
+static void measure_far_contrast(const Design *d, const Noise *n, Distances distances, size_t D, size_t runs, double *alone,
+                                 double *between)
+{
+    static DiffStatsCell down[2][MAX_D], up[2][MAX_D];
+    double ratio[MAX_D], far = distances.far, df = NAN;
+    *alone = *between = 0;
+    for (size_t k = 0; k < D; k++)
+        ratio[k] = 0.9;
+    world.distances = &distances;
+    for (size_t run = 0; run < runs; run++) {
+        for (size_t which = 0; which < 2; which++) {
+            distances.far = which ? 0 : far;
+            for (int scale = CONTROL_SCALED_DOWN; scale <= CONTROL_SCALED_UP; scale++) { /* the same draws in both */
+                distances.scale = (Scale)scale;
+                world_begin(&world, d, D, 2 * run + which);
+                world_fill(&world, d, n, ratio);
+                memcpy(scale == CONTROL_SCALED_DOWN ? down[which] : up[which], world.cells, D * sizeof *world.cells);
+            }
+            df = world.design.df[2];
+        }
+        for (size_t k = 0; k < D; k++) {
+            const DiffStatsTerm least[] = {{1, up[0][k].ratio, up[0][k].se, df}, {-1, down[1][k].ratio, down[1][k].se, df}},
+                                most[] = {{1, down[0][k].ratio, down[0][k].se, df}, {-1, up[1][k].ratio, up[1][k].se, df}},
+                                one[] = {{1, down[0][k].ratio, down[0][k].se, df}, {-1, down[1][k].ratio, down[1][k].se, df}};
+            DiffStatsContrast a = diff_stats_contrast(least, 2), b = diff_stats_contrast(most, 2);
+            *alone += diff_stats_contrast(one, 2).p < 0.05;
+            *between += diff_stats_contrast_between(&a, &b).p < 0.05;
+        }
+    }
+    world.distances = NULL;
+    *alone /= (double)(runs * D);
+    *between /= (double)(runs * D);
+}
+
+static Level measure_far_level(Distances distances, Scale scale, size_t D, size_t runs, double truth)
+{
+    distances.scale = scale;
+    world.distances = &distances;
+    Level l = measure_level(&designs[4], &noises[1], D, runs, truth);
+    world.distances = NULL;
+    return l;
+}
+
 /* Difference of two categories with the same ratio: how often p < 5 %, two-sided. */
 static double measure_contrast(const Design *d, const Noise *n, size_t D, size_t runs)
 {
@@ -268,21 +350,6 @@ static double measure_contrast(const Design *d, const Noise *n, size_t D, size_t
     }
     return rejected / (double)(runs * D);
 }
-
-static const Design designs[] = {{"6 templates, 1 word pair", 120, 6, 1, 48, false},
-                                 {"10 templates, 1 word pair", 200, 10, 1, 48, false},
-                                 {"20 x 20, equal", 600, 20, 20, 48, false},
-                                 {"20 x 20, unequal", 600, 20, 20, 48, true},
-                                 {"60 x 60, equal, 48 groups", 600, 60, 60, 48, false},
-                                 {"60 x 60, unequal, 48 groups", 600, 60, 60, 48, true},
-                                 {"40 x 200, unequal, 48 groups", 2000, 40, 200, 48, true}};
-enum { N_DESIGNS = sizeof designs / sizeof *designs };
-
-static const Noise noises[] = {
-    {HALF_NORMAL, 0, 0, 0, -1, 0},     {HALF_NORMAL, 0.4, 0.4, 0.5, -1, 0}, {HALF_NORMAL, 0.8, 0.8, 0, -1, 0},
-    {HALF_NORMAL, 0.4, 0.4, 1, -1, 0}, {STUDENT_3, 0.4, 0.2, 0.5, -1, 0},   {LOGNORMAL, 0.4, 0.4, 0.5, -1, 0},
-    {LOGNORMAL, 1, 0.5, 0.5, -1, 0},   {HALF_NORMAL, 0.5, 0.5, 0, 0, 0},    {LOGNORMAL, 1, 0, 0, 0, 0}};
-enum { N_NOISES = sizeof noises / sizeof *noises };
 
 static void print_noise(const Noise *n)
 {
@@ -307,7 +374,7 @@ static void print_levels(size_t runs, size_t first)
             Noise n = noises[k];
             if (designs[i].n_words < DIFF_STATS_MIN_CLUSTERS) /* a claim about these words: they are fixed */
                 n.word_sd = 0;
-            Level l = measure_level(&designs[i], &n, D, runs);
+            Level l = measure_level(&designs[i], &n, D, runs, DIFF_STATS_RATIO);
             printf("%-30s ", designs[i].name);
             print_noise(&n);
             printf(" %9.2f %7.2f %7.3f %9.2f %8.2f\n", 100 * l.at_5 / l.n, 100 * l.at_1 / l.n, 100 * l.at_01 / l.n,
@@ -347,6 +414,35 @@ static void print_claims(size_t runs, size_t first)
     }
 }
 
+static void print_far(size_t runs)
+{
+    const size_t D = 32;
+    const double powers[] = {0, 0.25, 0.5, 0.75, 1, 1.25}, fars[] = {0, 0.25, 0.5};
+    printf("# test_diff_levels far %zu\n"
+           "# Controls that lie farther: log(distance of the control / of the pair) is normal, mean `far`, sd 0.2; differences "
+           "grow with\n"
+           "# the distance to the power `power`. %zu runs of %zu coordinates a line, %s, |normal| 0.4 0.4 0.5.\n"
+           "# Rejections at 5 %% of a true ratio of 0.8, in percent, against the control as it is and scaled down (the bound "
+           "that claims\n"
+           "# use), and of 0.4 against the scaled one; two-sided rejections of equal ratios, 0.9 each, of such a category and "
+           "one with\n"
+           "# far 0, against scaled controls alone and by both bounds. A power over 1 breaks what the bound supposes.\n",
+           runs, runs, D, designs[4].name);
+    printf("%5s %6s %9s %8s %8s %9s %8s\n", "far", "power", "as it is", "scaled", "of 0.4", "contrast", "bounds");
+    for (size_t i = 0; i < 3; i++)
+        for (size_t k = 0; k < 6; k++) {
+            Distances x = {.far = fars[i], .power = powers[k]};
+            double alone, between;
+            Level as_is = measure_far_level(x, CONTROL_AS_IT_IS, D, runs, DIFF_STATS_RATIO);
+            Level scaled = measure_far_level(x, CONTROL_SCALED_DOWN, D, runs, DIFF_STATS_RATIO);
+            Level found = measure_far_level(x, CONTROL_SCALED_DOWN, D, runs, 0.4);
+            measure_far_contrast(&designs[4], &noises[1], x, D, runs / 2, &alone, &between);
+            printf("%5.2f %6.2f %9.2f %8.2f %8.2f %9.2f %8.2f\n", fars[i], powers[k], 100 * as_is.at_5 / as_is.n,
+                   100 * scaled.at_5 / scaled.n, 100 * found.at_5 / found.n, 100 * alone, 100 * between);
+            fflush(stdout);
+        }
+}
+
 /* ---- the part that is judged ---- */
 
 /* Coordinates of a run share the design but not the draws: rejections are binomial. The bound is the mean plus four standard
@@ -365,7 +461,7 @@ static void test_level_is_held(void)
             Noise n = noises[noise_index[k]];
             if (d->n_words < DIFF_STATS_MIN_CLUSTERS)
                 n.word_sd = 0;
-            Level l = measure_level(d, &n, D, QUICK_RUNS);
+            Level l = measure_level(d, &n, D, QUICK_RUNS, DIFF_STATS_RATIO);
             CHECK_MSG(l.at_5 <= most_allowed(l.n, 0.05) && l.at_1 <= most_allowed(l.n, 0.01), "%s, %s: %g and %g of %g",
                       d->name, law_names[n.law], l.at_5, l.at_1, l.n);
             CHECK_MSG(l.n - l.covered <= most_allowed(l.n, 0.05), "%s, %s: %g of %g covered", d->name, law_names[n.law],
@@ -399,8 +495,32 @@ static void test_planted_are_found(void)
     CHECK_MSG(planted.false_rate <= 0.05 + 0.02, "false share %g", planted.false_rate);
 }
 
+/* Controls half an e-fold farther: as they are, they would claim; scaled down, they claim nothing that is not so, whether differences grow
+ * with the root of the distance or in proportion, and still find 0.4 where they do. Equal ratios are told apart by no more than 5 %. */
+static void test_far_controls_are_bounded(void)
+{
+    const size_t D = 16;
+    for (size_t k = 0; k < 2; k++) {
+        Distances x = {.far = 0.5, .power = k ? 1 : 0.5};
+        double alone, between;
+        Level as_is = measure_far_level(x, CONTROL_AS_IT_IS, D, QUICK_RUNS, DIFF_STATS_RATIO);
+        Level scaled = measure_far_level(x, CONTROL_SCALED_DOWN, D, QUICK_RUNS, DIFF_STATS_RATIO);
+        Level found = measure_far_level(x, CONTROL_SCALED_DOWN, D, QUICK_RUNS, 0.4);
+        measure_far_contrast(&designs[4], &noises[1], x, D, QUICK_RUNS / 2, &alone, &between);
+        CHECK_MSG(as_is.at_5 > 0.5 * as_is.n, "power %g: %g of %g", x.power, as_is.at_5, as_is.n);
+        CHECK_MSG(scaled.at_5 <= most_allowed(scaled.n, 0.05), "power %g: %g of %g", x.power, scaled.at_5, scaled.n);
+        CHECK_MSG(found.at_5 > 0.9 * found.n, "power %g: %g of %g", x.power, found.at_5, found.n);
+        CHECK_MSG(between * QUICK_RUNS / 2 * (double)D <= most_allowed(QUICK_RUNS / 2 * (double)D, 0.05), "power %g: %g",
+                  x.power, between);
+    }
+}
+
 int main(int argc, char **argv)
 {
+    if (argc > 1 && strcmp(argv[1], "far") == 0) {
+        print_far(argc > 2 ? strtoull(argv[2], NULL, 10) : 400);
+        return 0;
+    }
     bool levels = argc > 1 && strcmp(argv[1], "levels") == 0, claims = argc > 1 && strcmp(argv[1], "claims") == 0;
     if (levels || claims) {
         (levels ? print_levels : print_claims)(argc > 2 ? strtoull(argv[2], NULL, 10) : 2000,
@@ -410,5 +530,6 @@ int main(int argc, char **argv)
     RUN(test_level_is_held);
     RUN(test_noise_claims_nothing);
     RUN(test_planted_are_found);
+    RUN(test_far_controls_are_bounded);
     return test_finish();
 }

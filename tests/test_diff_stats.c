@@ -298,6 +298,20 @@ static void test_summaries(void)
     terms[2].ratio = NAN;
     CHECK(isnan(diff_stats_contrast(terms, 3).difference) && isnan(diff_stats_contrast(NULL, 0).p));
 
+    const DiffStatsContrast low = {-0.3, 0.1, 10, -0.5, -0.1, 0.01}, high = {0.1, 0.05, 20, 0, 0.2, 0.06};
+    DiffStatsContrast between = diff_stats_contrast_between(&low, &high), unknown = {NAN, NAN, NAN, NAN, NAN, NAN};
+    CHECK_NEAR(between.difference, -0.1, 1e-12);
+    CHECK(between.lo == -0.5 && between.hi == 0.2 && between.se == 0.1 && between.df == 10 && between.p == 1);
+    between = diff_stats_contrast_between(&low, &low); /* nothing open: the contrast itself */
+    CHECK_NEAR(between.p, 2 * statistics_t_cdf(-3, 10), 1e-12);
+    CHECK(between.difference == low.difference && isnan(diff_stats_contrast_between(&low, &unknown).lo));
+
+    const double sets[] = {1, 2, 3, 4, 5, 6, 7, 8, 9};
+    CHECK(diff_stats_set_p(100, sets, 9) == 0.1 && diff_stats_set_p(-100, sets, 9) == 0.1 && diff_stats_set_p(5, sets, 9) == 1);
+    CHECK(diff_stats_set_p(9, sets, 9) == 0.3); /* mean 5.4: 1, 9 and 9 lie as far */
+    CHECK(isnan(diff_stats_set_p(NAN, sets, 9)) && isnan(diff_stats_set_p(1, sets, 0)) &&
+          diff_stats_set_p(0.1, (double[]){0.1, 0.1}, 2) == 1);
+
     const double random[] = {3, 5, 4, 4};
     DiffStatsRotation r = diff_stats_rotation(5, random, 4);
     CHECK(r.mean == 4 && r.least == 3 && r.most == 5 && r.p_more == 2.0 / 5 && r.p_fewer == 1);

@@ -5,8 +5,8 @@
 
 Read: diff.json, diff.safetensors, pairs.jsonl and, if the run had --save_pairs, pairs.safetensors. Judged
   always       normalised = mean / sigma; the ranked and plain lists are the smallest cells of the ratio and mean tensors and say
-               what the tensors say; claims follow from p, bound, both halves and how far the control lies; claims_per_layer adds up; the contrast is the weighted
-               difference of the curves' ratios with Welch's standard error; diff.csv and curves.csv say what diff.json says
+               what the tensors say; claims follow from p, bound, both halves and how far the control lies; claims_per_layer adds up; the contrast is the middle of the
+               weighted differences of the curves' ratios against either bound of the control, with the larger Welch standard error; diff.csv and curves.csv say what diff.json says
   saved pairs  for every category and position class of which all pairs were saved: mean, sd, median, final_norm, and the curves norm
                (mean over pairs) from the differences themselves
 Left out: controls and sigma (their streams are not kept), p and bounds (tests/test_diff_stats.c holds them against scipy).
@@ -114,30 +114,40 @@ def check_claims(d):
     return total
 
 
+def contrast_bound(sides, layer, largest):
+    """Errors against the control's one bound, meanings against the other: value and variance."""
+    value = variance = 0.0
+    for sign, kind in ((1, "error"), (-1, "meaning")):
+        end = "" if (sign > 0) == largest else "_least"
+        known = [(number(c["ratio" + end][layer]), number(c["se" + end][layer])) for c in sides[kind]]
+        known = [(r, s) for r, s in known if not math.isnan(r) and not math.isnan(s)]
+        if not known:
+            return math.nan, math.nan
+        value += sign * sum(r for r, _ in known) / len(known)
+        variance += sum(s * s for _, s in known) / len(known) ** 2
+    return value, variance
+
+
 def check_contrast(d):
     done = 0
     for x in d.get("contrast", []):
-        sides = {"error": [], "meaning": []}
+        sides, names = {"error": [], "meaning": []}, {"error": [], "meaning": []}
         for c in d["categories"]:
             for p in c["positions"]:
-                if p["name"] == x["position"] and c["kind"] in sides and not c.get("control_is_far") and p.get("n_control") and p.get("df") is not None:
-                    curve = p["curves"][x["curve"]]
-                    sides[c["kind"]].append((curve["ratio"], curve["se"]))
+                if p["name"] == x["position"] and c["kind"] in sides and p["scope"] == "category" and p.get("n_control") and p.get("df") is not None:
+                    sides[c["kind"]].append(p["curves"][x["curve"]])
+                    names[c["kind"]].append(c["name"])
+        if names != {"error": x["errors"], "meaning": x["meanings"]}:
+            raise Differs("contrast %s: of %s, recomputed %s" % (x["position"], (x["errors"], x["meanings"]), names))
         for layer in range(len(x["difference"])):
-            value, variance = 0.0, 0.0
-            for sign, kind in ((1, "error"), (-1, "meaning")):
-                known = [(number(r[layer]), number(s[layer])) for r, s in sides[kind]]
-                known = [(r, s) for r, s in known if not math.isnan(r) and not math.isnan(s)]
-                if not known:
-                    value = math.nan
-                    break
-                value += sign * sum(r for r, _ in known) / len(known)
-                variance += sum(s * s for _, s in known) / len(known) ** 2
-            if x["difference"][layer] is None and (math.isnan(value) or variance == 0):
+            (least, v_least), (most, v_most) = (contrast_bound(sides, layer, largest) for largest in (False, True))
+            if x["difference"][layer] is None and (math.isnan(least + most) or v_least == 0 or v_most == 0):
                 continue
             name = "contrast %s %s [%d]" % (x["position"], x["curve"], layer)
-            close(name, number(x["difference"][layer]), value, 1e-9, 1e-12)
-            close(name + " se", number(x["se"][layer]), math.sqrt(variance), 1e-9)
+            close(name, number(x["difference"][layer]), (least + most) / 2, 1e-9, 1e-12)
+            close(name + " se", number(x["se"][layer]), math.sqrt(max(v_least, v_most)), 1e-9)
+            if least > most + 1e-9:
+                raise Differs("%s: the least %.9g lies over the largest %.9g" % (name, least, most))
             done += 1
     return done
 

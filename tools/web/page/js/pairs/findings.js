@@ -27,11 +27,12 @@ export const verdictOf = r => (r.p_more <= LEVEL ? 'more' : r.p_fewer <= LEVEL ?
 
 /* What replacing the claimed dimensions does, in per cent of the area and in nats, beside sets of random dimensions. */
 export function ablationOf(a) {
-    const area = v => (present(v) && a.area_intact ? (100 * (v - a.area_intact)) / a.area_intact : null);
-    const random = a.area_random || [], losses = a.loss_edited_random || [];
+    /* Against the same dimensions in the intact model, those that were left alone; older results have all of them. */
+    const area = (v, before) => (present(v) && (before || a.area_intact) ? 100 * (v / (before || a.area_intact) - 1) : null);
+    const random = a.area_random || [], losses = a.loss_edited_random || [], before = a.area_random_before || [];
     return {
         n: a.n_dims, layer: a.layer, position: a.position, sets: random.length, same: random.length > 1 && random.every(v => v === random[0]),
-        area: area(a.area_claimed), areaRandom: area(mean(random)), loss: a.loss_edited_claimed - a.loss_edited_intact, lossRandom: mean(losses) === null ? null : mean(losses) - a.loss_edited_intact,
+        area: area(a.area_claimed, a.area_claimed_before), areaRandom: mean(random.map((v, i) => area(v, before[i]))), loss: a.loss_edited_claimed - a.loss_edited_intact, lossRandom: mean(losses) === null ? null : mean(losses) - a.loss_edited_intact,
         beyond: losses.length > 0 && losses.every(v => a.loss_edited_claimed > v), areaP: a.area_p, lossP: a.loss_edited_p,
     };
 }
