@@ -39,20 +39,25 @@ typedef struct LabScalar {
     double value;
 } LabScalar;
 
+enum { LAB_CHOSEN = 64 };
+
 typedef struct LabArithmetic {
     LabSum kind;
     char formula[160];
     LabOperand operands[2];
     size_t n_operands;
     LabScalar scalars[8];
-    size_t n_scalars, size;      /* size: how many coordinates the operation has */
-    int head;                    /* the coordinate's, -1: none */
+    size_t n_scalars, size; /* size: how many coordinates the operation has */
+    int head;               /* the coordinate's, -1: none */
+    int expert;             /* that was spelled out, -1: none */
+    int chosen[LAB_CHOSEN]; /* the token's experts, the first choice first */
+    size_t n_chosen;
     double value, engine, bound; /* engine NaN: it keeps no such number */
 } LabArithmetic;
 
 typedef struct LabQuestion {
     const char *op;
-    int64_t step, position, coordinate, head, key; /* -1: not given */
+    int64_t step, position, coordinate, head, key, expert; /* -1: not given; expert: then the token's first choice */
 } LabQuestion;
 
 int lab_arithmetic(Lab *lab, const LabStream *s, const Order *order, const int32_t *ids, const LabQuestion *question,

@@ -1,9 +1,10 @@
-/* lab_solve.h: what the solutions of lab_arithmetic.c are made of: weights read from the model's file, operands copied from a record,
+/* lab_solve.h: the solutions that lab_arithmetic.c names, and what they are made of: weights read from the model's file, operands copied from a record,
  * products and norms with the bound of the audit. */
 #ifndef STRATA_EXPERIMENTS_LAB_SOLVE_H
 #define STRATA_EXPERIMENTS_LAB_SOLVE_H
 
 #include "experiments/audit_math.h"
+#include "experiments/audit_weights.h"
 #include "experiments/lab_inside.h"
 
 /* A question on its way: what was recorded, and where the answer goes. */
@@ -38,5 +39,22 @@ void lab_set_formula(LabAsked *a, const char *left, const char *right);
 Ball lab_dot(const double *x, const double *w, size_t n, const double *bias, AuditPrecision p);
 int lab_linear(LabAsked *a, Role role, Role bias_role, size_t first_row, const char *symbol, const char *from);
 int lab_norm(LabAsked *a, const LabOp *op, Role gain_role, Role bias_role, const char *from);
+
+const char *lab_mlp_input(const LabAsked *a); /* the operation whose output the MLP reads */
+
+/* lab_attention.c */
+int lab_solve_q_rotated(LabAsked *a);
+int lab_solve_k_rotated(LabAsked *a);
+int lab_solve_score(LabAsked *a);
+int lab_solve_softmax(LabAsked *a);
+int lab_solve_mix(LabAsked *a);
+
+/* lab_experts.c */
+int lab_solve_share(LabAsked *a);
+int lab_solve_expert_gate(LabAsked *a);
+int lab_solve_expert_up(LabAsked *a);
+int lab_solve_expert_hidden(LabAsked *a);
+int lab_solve_expert_down(LabAsked *a);
+int lab_solve_moe(LabAsked *a);
 
 #endif

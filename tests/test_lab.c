@@ -295,6 +295,10 @@ static void check_dot(const char *model, const char *op, const LabArithmetic *a)
     if (a->n_operands != 2)
         return;
     for (size_t i = 0; i < a->operands[0].n; i++) {
+        if (strcmp(op, "moe") == 0 && !(a->operands[0].values[i] > 0)) {
+            CHECK(isnan(a->operands[1].values[i])); /* not chosen, not computed */
+            continue;
+        }
         sum += (long double)a->operands[0].values[i] * (long double)a->operands[1].values[i];
         size += fabsl((long double)a->operands[0].values[i] * (long double)a->operands[1].values[i]);
     }
@@ -312,7 +316,7 @@ static void ask(Bench *b, const LabStream *s, const Order *order, const char *na
 {
     Error e = {{0}};
     LabArithmetic a;
-    LabQuestion q = {name, step, (int64_t)rng_below(rng, b->n), (int64_t)rng_below(rng, size), -1, -1};
+    LabQuestion q = {name, step, (int64_t)rng_below(rng, b->n), (int64_t)rng_below(rng, size), -1, -1, -1};
     if (strcmp(name, "score") == 0 || strcmp(name, "softmax") == 0) {
         q.head = (int64_t)rng_below(rng, (uint64_t)b->bench.model.traits.n_heads);
         q.key = q.position;
@@ -322,7 +326,7 @@ static void ask(Bench *b, const LabStream *s, const Order *order, const char *na
     if (status)
         return;
     CHECK(a.size == size && a.formula[0]);
-    bool kept = strcmp(name, "score") != 0 && strcmp(name, "softmax") != 0;
+    bool kept = strcmp(name, "score") != 0 && strcmp(name, "softmax") != 0 && strncmp(name, "expert_", 7) != 0;
     CHECK_MSG(!kept || fabs(a.value - a.engine) <= a.bound, "%s: %s[%lld] of step %lld: %.9g, the engine has %.9g, bound %.3g",
               b->common.model_name, name, (long long)q.coordinate, (long long)step, a.value, a.engine, a.bound);
     /* A bound that explains anything is none: products of this width leave some 1e-4 of the numbers at most. */
@@ -353,6 +357,82 @@ static void ask_all(const char *model, const char *numerics, const char *order_t
         }
     }
     close_bench(&b);
+}
+
+static double scalar_of(const LabArithmetic *a, const char *name)
+{
+    for (size_t i = 0; i < a->n_scalars; i++)
+        if (strcmp(a->scalars[i].name, name) == 0)
+            return a->scalars[i].value;
+    return NAN;
+}
+
+static void solve(Bench *b, const LabStream *s, const Order *order, const char *op, int64_t coordinate, int64_t expert,
+                  LabArithmetic *out)
+{
+    Error e = {{0}};
+    LabQuestion q = {op, 1, 2, coordinate, -1, -1, expert};
+    CHECK_MSG(!lab_arithmetic(b->lab, s, order, b->ids, &q, out, &e), "%s: %s", op, e.text);
+}
+
+/* What one operation of a mixture reads is what the one before it gives: for every expert, chosen or not. */
+static void check_experts(Bench *b, const LabStream *s, const Order *order)
+{
+    const ModelTraits *t = &b->bench.model.traits;
+    LabArithmetic moe, gate, up, hidden, down, share;
+    double total = 0;
+    solve(b, s, order, "moe", 3, -1, &moe);
+    CHECK(moe.n_chosen == (size_t)t->route.top_k && moe.operands[0].n == (size_t)t->route.n_experts);
+    if (!moe.operands[0].values)
+        return;
+    for (int64_t x = 0; x < t->route.n_experts; x++) {
+        solve(b, s, order, "share", x, -1, &share);
+        CHECK_NEAR(share.value, moe.operands[0].values[x], 0);
+        total += share.value;
+        solve(b, s, order, "expert_down", 3, x, &down);
+        CHECK(down.expert == (int)x && down.operands[0].n == t->d_expert);
+        if (share.value > 0)
+            CHECK_NEAR(down.value, moe.operands[1].values[x], 1e-15);
+        for (int64_t i = 0; i < (int64_t)t->d_expert; i += 5) {
+            solve(b, s, order, "expert_hidden", i, x, &hidden);
+            solve(b, s, order, "expert_gate", i, x, &gate);
+            solve(b, s, order, "expert_up", i, x, &up);
+            double z = gate.value;
+            CHECK_NEAR(hidden.value, down.operands[0].values[i], 0);
+            CHECK_NEAR(scalar_of(&hidden, "gate"), z, 1e-15);
+            CHECK_NEAR(hidden.value, z / (1 + exp(-z)) * up.value, 1e-14); /* SwiGLU, both models */
+            lab_arithmetic_free(&hidden);
+            lab_arithmetic_free(&gate);
+            lab_arithmetic_free(&up);
+        }
+        lab_arithmetic_free(&down);
+        lab_arithmetic_free(&share);
+    }
+    if (t->route.normalise)
+        CHECK_NEAR(total, 1, 1e-12);
+    else
+        CHECK(total < 1);
+    Error e = {{0}};
+    LabQuestion q = {"expert_up", 1, 2, 0, -1, -1, t->route.n_experts};
+    CHECK(lab_arithmetic(b->lab, s, order, b->ids, &q, &up, &e) == STATUS_USAGE && strstr(e.text, "\"expert\""));
+    lab_arithmetic_free(&moe);
+}
+
+static void test_experts_spelled_out(void)
+{
+    static const char *const mixtures[] = {"tests/data/models/mixtral", "tests/data/families/qwen3-moe-plain"};
+    for (size_t m = 0; m < sizeof mixtures / sizeof *mixtures; m++) {
+        Bench b;
+        if (open_bench(&b, mixtures[m], "fast", NULL)) {
+            Order intact = make_order(&b, NULL);
+            LabStream s;
+            if (walk(&b, &intact, &s)) {
+                check_experts(&b, &s, &intact);
+                lab_stream_close(b.lab, &s);
+            }
+        }
+        close_bench(&b);
+    }
 }
 
 static void test_arithmetic_agrees_with_the_engine(void)
@@ -537,6 +617,7 @@ int main(void)
     RUN(test_patterns_are_the_oracles);
     RUN(test_routes);
     RUN(test_arithmetic_agrees_with_the_engine);
+    RUN(test_experts_spelled_out);
     RUN(test_lens_is_next);
     RUN(test_cache_changes_nothing);
     RUN(test_edits);

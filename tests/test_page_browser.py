@@ -211,6 +211,36 @@ def test_inside(page, server):
         check(f"arithmetic of {op}", page.wait(f"location.hash.includes('op={op}') && document.querySelector('.arith h3') && document.querySelector('[data-op={op}]').getAttribute('aria-pressed') === 'true' && document.querySelector('.agrees')"), page.js("document.querySelector('#view').innerText.slice(0, 200)"))
 
 
+def test_experts(page):
+    mixture = Server("--model_name", "tests/data/models/mixtral")
+    try:
+        page.go(f"{mixture.url}?lang=en#/inside?part=arithmetic&op=moe&step=1&coord=3&at=4&order=0-2")
+        check("the sum over the chosen experts draws", page.wait("document.querySelectorAll('.terms tbody tr').length > 3 && document.querySelector('.agrees')"), page.js("document.body.innerText.slice(0, 300)"))
+        page.js("[...document.querySelectorAll('.arith button')].find(b => /^all/.test(b.textContent)).click()")
+        page.wait("document.querySelectorAll('.terms tbody tr').length === 4")
+        table = [[float(c.replace("−", "-")) for c in row if c != "–"] for row in page.js("[...document.querySelectorAll('.terms tbody tr')].map(tr => [...tr.querySelectorAll('td.n')].map(td => td.textContent))")]
+        chosen = [r for r in table if r[0]]
+        value = float(page.js("document.querySelector('.equals strong').textContent").replace("−", "-"))
+        check("two of four experts, their shares sum to 1", len(chosen) == 2 and abs(chosen[0][0] + chosen[1][0] - 1) < 1e-4, table)
+        check("share times output adds up to the value", abs(sum(r[0] * r[1] for r in chosen) - value) <= 1e-4 * sum(abs(r[0] * r[1]) for r in chosen) + 1e-7, f"{table} {value}")
+        page.click(".terms tbody tr td:nth-child(4) button.number", 0)
+        check("an expert's output leads to its dot product", page.wait("location.hash.includes('op=expert_down') && document.querySelector('.arith h3').textContent === 'What one expert says' && document.querySelectorAll('.terms tbody tr').length > 5"), page.js("location.hash"))
+        expert = page.js("new URLSearchParams(location.hash.split('?')[1]).get('expert')")
+        got = mixture.post("arithmetic", {"ids": [1, 2, 3, 5, 8, 13, 21, 34, 55], "order": "0-2", "op": "expert_down", "step": 1, "position": 4, "coordinate": 3, "expert": int(expert)})
+        shown = page.js("document.querySelector('.equals strong').textContent").replace("−", "-")
+        check("with the API's number", abs(float(shown) - got["value"]) <= 1e-5 * abs(got["value"]), f"{shown} {got['value']}")
+        page.click(".terms button.number", 0)
+        check("and on to its hidden unit, of the same expert", page.wait(f"location.hash.includes('op=expert_hidden') && location.hash.includes('expert={expert}') && document.querySelectorAll('.scalars button.number').length === 2"), page.js("location.hash"))
+        page.click(".scalars button.number", 0)
+        check("and to its gate", page.wait("location.hash.includes('op=expert_gate') && document.querySelectorAll('.terms tbody tr').length > 5"), page.js("location.hash"))
+        for op in ("share", "router", "mlp_add"):
+            page.click(f".chain [data-op={op}]")
+            check(f"arithmetic of {op}", page.wait(f"document.querySelector('[data-op={op}]').getAttribute('aria-pressed') === 'true' && document.querySelector('.arith h3').textContent !== 'op.{op}' && document.querySelector('.agrees')"))
+        page.shot(f"{BUILD}/page_experts.png", whole=True)
+    finally:
+        mixture.close()
+
+
 def test_orders(page, server):
     page.go(f"{server.url}#/orders")
     check("study A draws", page.wait(DRAWN["#/orders"]))
@@ -483,7 +513,7 @@ def main():
     browser = Browser(find_browser())
     try:
         page = Page(browser)
-        for name, test in (("lab", lambda: test_lab(page, server)), ("links", lambda: test_links(page, server)), ("inside", lambda: test_inside(page, server)), ("orders", lambda: test_orders(page, server)),
+        for name, test in (("lab", lambda: test_lab(page, server)), ("links", lambda: test_links(page, server)), ("inside", lambda: test_inside(page, server)), ("experts", lambda: test_experts(page)), ("orders", lambda: test_orders(page, server)),
                            ("pairs", lambda: test_pairs(page, server, n_pairs)), ("tours", lambda: test_tours(page, server)), ("exports", lambda: test_exports(page, server, browser)), ("looks", lambda: test_looks(page, server)), ("static", lambda: test_static(page, output, f"{tmp}/site"))):
             if len(sys.argv) > 2 and name not in sys.argv[2:]:
                 continue

@@ -14,7 +14,7 @@ command -v "$PYTHON" >/dev/null 2>&1 || skip 'the page in a browser: no Python i
 "$PYTHON" -c 'import sys; sys.path.insert(0, "tests"); from test_page_cdp import find_browser; sys.exit(0 if find_browser() else 1)' || skip 'the page in a browser: no Chromium is installed (Debian: apt install chromium)'
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/strata-page-XXXXXX") || exit 1
 trap 'rm -rf "$tmp"' EXIT
-[ $# -gt 0 ] || set -- lab links inside orders pairs exports
+[ $# -gt 0 ] || set -- lab links inside experts orders pairs exports
 # A browser that is driven from outside drops an event when the machine is busy: what fails is tried a second time, and both are shown.
 mkdir "$tmp/first" "$tmp/second"
 "$PYTHON" tests/test_page_browser.py "$tmp/first" "$@" >"$tmp/out" && cat "$tmp/out" && exit

@@ -36,8 +36,8 @@ typedef struct WebAsk {
     size_t n_ids;
     Order order, intact;
     bool is_intact;
-    char client[WEB_NAME_MAX + 1], slot[WEB_NAME_MAX + 1];           /* "": not given */
-    int64_t top, position, step, head, key, coordinate, onset, from; /* -1: not given */
+    char client[WEB_NAME_MAX + 1], slot[WEB_NAME_MAX + 1];                   /* "": not given */
+    int64_t top, position, step, head, key, expert, coordinate, onset, from; /* -1: not given */
     bool with_intact, with_logits;
     const char *op, *mode, *result; /* NULL: not given */
     int64_t (*dims)[2];             /* point, dimension */

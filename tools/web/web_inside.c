@@ -344,6 +344,11 @@ static void write_arithmetic(const WebAsk *ask, const LabArithmetic *a, StrBuf *
     write_whole(out, "coordinate", ask->coordinate);
     write_whole(out, "head", a->head);
     write_whole(out, "key", ask->key);
+    write_whole(out, "expert", a->expert);
+    strbuf_puts(out, ", \"chosen\": [");
+    for (size_t i = 0; i < a->n_chosen; i++)
+        strbuf_printf(out, "%s%d", i ? "," : "", a->chosen[i]);
+    strbuf_putc(out, ']');
     strbuf_json_field_text(out, "formula", a->formula);
     strbuf_puts(out, ", \"operands\": [");
     bool at_key = strcmp(ask->op, "score") == 0;
@@ -377,7 +382,7 @@ int web_answer_arithmetic(const WebLive *live, const WebAsk *ask, const LabContr
     if (!status && strcmp(ask->op, "list") == 0) {
         write_list(live, ask, out);
     } else if (!status) {
-        LabQuestion question = {ask->op, ask->step, ask->position, ask->coordinate, ask->head, ask->key};
+        LabQuestion question = {ask->op, ask->step, ask->position, ask->coordinate, ask->head, ask->key, ask->expert};
         LabArithmetic a;
         status = lab_arithmetic(live->lab, &w.stream, &ask->order, w.tokens.ids, &question, &a, e);
         if (!status) {

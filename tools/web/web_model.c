@@ -71,6 +71,7 @@ static void write_traits(const Workbench *b, StrBuf *out)
                    {"head_dim", t->head_dim},
                    {"d_ff", (double)t->d_ff},
                    {"d_expert", (double)t->d_expert},
+                   {"d_shared", (double)t->d_shared},
                    {"vocab", (double)t->vocab},
                    {"max_positions", t->max_positions},
                    {"n_experts", t->route.n_experts},

@@ -4,7 +4,7 @@
 const COMMON = ['model', 'text', 'order'];
 const VIEWS = {
     lab: ['tok', 'by', 'unit'],
-    inside: ['part', 'tok', 'point', 'step', 'head', 'op', 'at', 'coord', 'key'],
+    inside: ['part', 'tok', 'point', 'step', 'head', 'op', 'at', 'coord', 'key', 'expert'],
     orders: ['res', 'metric', 'axis', 'bend', 'tags', 'tagmetric', 'win', 'under'],
     pairs: ['bpart', 'diff', 'cat', 'cats', 'posn', 'stat', 'curve', 'as', 'q', 'tcat', 'tpl', 'err', 'page', 'pa', 'pb', 'through', 'order', 'place', 'norm', 'rank', 'fp', 'dim', 'dims', 'mode', 'zoom'],
     tours: ['tour', 'card'],

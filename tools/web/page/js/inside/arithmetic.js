@@ -11,6 +11,7 @@ import { shown } from '../views/tokens.js';
 
 const SHOWN_TERMS = 12;
 const PER_HEAD = new Set(['score', 'softmax']);
+const OF_EXPERT = new Set(['expert_gate', 'expert_up', 'expert_hidden', 'expert_down']);
 const OUTSIDE = new Set(['embed', 'final_norm', 'logit']);
 
 export function mountArithmetic(root, { ask, info, state, tokenNames, token }) {
@@ -45,6 +46,7 @@ export function mountArithmetic(root, { ask, info, state, tokenNames, token }) {
     };
     const head = () => Math.max(0, Math.min(model.n_heads - 1, state.number('head', 0)));
     const key = () => Math.max(0, Math.min(at(), state.number('key', Math.max(0, at() - 1))));
+    const expert = () => (OF_EXPERT.has(op()) ? state.number('expert') : null);
     const to = (name, patch = {}) => state.set({ op: name, ...patch }, { push: true });
 
     /* The terms of a dot product, or null for what is none. */
@@ -65,11 +67,12 @@ export function mountArithmetic(root, { ask, info, state, tokenNames, token }) {
             return before && { ...before, at: operand.position ?? answer.position, coord: n };
         }
         if (PER_HEAD.has(operand.op)) return { op: operand.op, ...here, at: operand.position ?? answer.position, head: answer.head ?? Math.floor(answer.coordinate / model.head_dim), key: n, coord: null };
+        if (answer.op === 'moe') return operand.op === 'expert_down' ? (operand.values[j] === null ? null : { op: 'expert_down', ...here, at: answer.position, coord: answer.coordinate, expert: n }) : { op: operand.op, ...here, at: answer.position, coord: n };
         if (operand.op === 'v' && answer.op === 'mix') {
             const shared = model.n_heads / model.n_kv_heads, dim = model.head_dim;
             return { op: 'v', ...here, at: n, coord: Math.floor(Math.floor(answer.coordinate / dim) / shared) * dim + (answer.coordinate % dim) };
         }
-        return { op: operand.op, ...here, at: operand.position ?? answer.position, coord: n };
+        return { op: operand.op, ...here, at: operand.position ?? answer.position, coord: n, ...(OF_EXPERT.has(operand.op) ? { expert: answer.expert } : {}) };
     }
     /* The operation that left the residual stream as this one finds it; null where side by side layers make that several. */
     function streamBefore() {
@@ -95,7 +98,7 @@ export function mountArithmetic(root, { ask, info, state, tokenNames, token }) {
             select(t('inside.token'), tokenNames(list).map((n, i) => [String(i), n]), String(at()), v => state.set({ at: Number(v) })),
             PER_HEAD.has(op()) ? [select(t('arith.head'), Array.from({ length: model.n_heads }, (_, i) => [String(i), String(i)]), String(head()), v => state.set({ head: Number(v) })),
                 select(t('attn.key'), tokenNames(list).slice(0, at() + 1).map((n, i) => [String(i), n]), String(key()), v => state.set({ key: Number(v) }))]
-                : numberField(t('arith.coordinate'), coordinate(), Math.max(0, size() - 1), v => state.set({ coord: v })));
+                : [OF_EXPERT.has(op()) ? select(t('router.expert'), Array.from({ length: model.n_experts }, (_, e) => [String(e), answer?.chosen?.includes(e) ? t('arith.chosen', { n: e }) : String(e)]), String(expert() ?? answer?.expert ?? 0), v => state.set({ expert: Number(v) })) : null, numberField(t('arith.coordinate'), coordinate(), Math.max(0, size() - 1), v => state.set({ coord: v }))]);
     }
     function dotTable() {
         const terms = termsOf();
@@ -113,14 +116,15 @@ export function mountArithmetic(root, { ask, info, state, tokenNames, token }) {
         return h('div', {}, h('div', { class: 'toolbar' }, choice(t('arith.sort'), [['size', t('arith.bySize')], ['index', t('arith.byIndex')]], sorted ? 'size' : 'index', v => { sorted = v === 'size'; show(); }),
             h('button', { type: 'button', class: 'mini', onclick: () => { all = !all; show(); } }, all ? t('arith.fewer') : t('arith.all', { n: terms.length }))),
         h('div', { class: 'scroll' }, h('table', { class: 'terms' },
-            h('thead', {}, h('tr', {}, h('th', {}, answer.op === 'mix' ? t('attn.key') : 'j'), h('th', { class: 'n' }, x.op && x.op !== 'weight' ? `${x.name} (${x.op})` : x.name), h('th', {}), h('th', { class: 'n' }, w.op === 'weight' ? w.name : `${w.name} (${w.op})`), h('th', {}), h('th', { class: 'n' }, t('arith.product')), h('th', { class: 'n' }, t('arith.running')))),
+            h('thead', {}, h('tr', {}, h('th', {}, answer.op === 'mix' ? t('attn.key') : answer.op === 'moe' ? t('router.expert') : 'j'), h('th', { class: 'n' }, x.op && x.op !== 'weight' ? `${x.name} (${x.op})` : x.name), h('th', {}), h('th', { class: 'n' }, w.op === 'weight' ? w.name : `${w.name} (${w.op})`), h('th', {}), h('th', { class: 'n' }, t('arith.product')), h('th', { class: 'n' }, t('arith.running')))),
             h('tbody', {}, body, all ? null : h('tr', {}, h('td', {}, '…'), h('td', { colspan: 4 }, t('arith.rest', { n: listed.length - cut.length })), h('td', { class: 'n' }, number(rest, 4)), h('td', { class: 'n' }, number(sum + rest, 5)))))));
     }
     /* Where the scalars of the other kinds come from. */
     function scalarOrigin(name) {
         const s = answer.step, c = answer.coordinate, before = streamBefore() || {};
         const table = {
-            attn_add: { before: { ...before, coord: c }, added: { op: 'o', coord: c } }, mlp_add: { before: { op: opsOf({ step: s }).includes('attn_add') ? 'attn_add' : before.op, step: opsOf({ step: s }).includes('attn_add') ? s : before.step, coord: c }, added: { op: 'down', coord: c } },
+            attn_add: { before: { ...before, coord: c }, added: { op: 'o', coord: c } }, mlp_add: { before: { op: opsOf({ step: s }).includes('attn_add') ? 'attn_add' : before.op, step: opsOf({ step: s }).includes('attn_add') ? s : before.step, coord: c }, added: { op: opsOf({ step: s }).includes('down') ? 'down' : model.d_shared ? null : 'moe', coord: c } },
+            share: { score: { op: 'router', coord: c } }, expert_hidden: { gate: { op: 'expert_gate', coord: c, expert: answer.expert }, up: { op: 'expert_up', coord: c, expert: answer.expert } },
             hidden: { gate: { op: 'gate', coord: c }, up: { op: 'up', coord: c } }, softmax: { score: { op: 'score', coord: null } }, q_rotated: { a: { op: 'q', coord: c } }, k_rotated: { a: { op: 'k', coord: c } },
             attn_norm: { x: { ...before, coord: c } }, mlp_norm: { x: { ...before, coord: c } }, final_norm: { x: { ...before, coord: c } },
         };
@@ -165,6 +169,7 @@ export function mountArithmetic(root, { ask, info, state, tokenNames, token }) {
         if (!OUTSIDE.has(o)) body.step = step();
         if (PER_HEAD.has(o)) Object.assign(body, { head: head(), key: key() });
         else body.coordinate = coordinate();
+        if (expert() !== null && expert() < model.n_experts) body.expert = expert();
         show();
         const got = await ask('arithmetic', body);
         if (got) {
@@ -176,7 +181,7 @@ export function mountArithmetic(root, { ask, info, state, tokenNames, token }) {
     return {
         change(keys) {
             if (keys.includes('text') && list) list.stale = true;
-            if (keys.some(k => ['text', 'op', 'step', 'at', 'coord', 'head', 'key'].includes(k))) load();
+            if (keys.some(k => ['text', 'op', 'step', 'at', 'coord', 'head', 'key', 'expert'].includes(k))) load();
         },
     };
 }
