@@ -403,6 +403,22 @@ def test_queue(s):
     check(other["waiting"] >= 2, "progress: %s wait" % other)
     got.clear()
     check(s.post("/api/run", {"text": TEXT, "slot": ""})[0] == 400, "an empty slot")
+    # a newer request keeps the turn of the one it replaces
+    threads = [threading.Thread(target=send, args=(dict(slow, slot="front"),))]
+    threads[0].start()
+    until = time.time() + 10
+    while time.time() < until and not s.get("/api/progress.json?client=slow")[1]["running"]:
+        time.sleep(0.01)
+    for name, order in (("first", "0-10"), ("second", "0-9"), ("first", "0-8")):
+        threads.append(threading.Thread(target=send, args=({"text": "Whose turn is it now?", "order": order, "client": name, "slot": "drag"},)))
+        threads[-1].start()
+        time.sleep(0.1)
+    ahead = [s.get("/api/progress.json?client=" + name)[1]["ahead"] for name in ("first", "second")]
+    s.post("/api/cancel", {"client": "slow"})
+    for t in threads:
+        t.join()
+    check(ahead == [1, 2], "who drags on keeps the turn: %s ahead" % ahead)
+    got.clear()
     # sixteen of one client wait, the rest is told to be patient
     got.clear()
     threads = [threading.Thread(target=send, args=({"text": SLOW["text"], "order": SLOW["order"] + ",%d,%d" % (i % 12, i // 12), "client": "many"},))

@@ -258,6 +258,7 @@ static size_t drop_waiters(WebQueue *q, Job *j, const Choice *choice)
     return n;
 }
 
+/* A client left without jobs keeps its place until remove_idle: what supersedes waits no longer than what it replaces. */
 static size_t drop(WebQueue *q, const Choice *choice)
 {
     size_t n = 0;
@@ -268,8 +269,8 @@ static size_t drop(WebQueue *q, const Choice *choice)
             q->running->same[0] = '\0'; /* nobody may join it any more */
         }
     }
-    for (Client **c = &q->clients; *c;) {
-        for (Job **at = &(*c)->first; *at;) {
+    for (Client *c = q->clients; c; c = c->next) {
+        for (Job **at = &c->first; *at;) {
             Job *j = *at;
             n += drop_waiters(q, j, choice);
             if (j->waiters) {
@@ -279,15 +280,22 @@ static size_t drop(WebQueue *q, const Choice *choice)
             *at = j->next;
             free_job(q, j);
         }
-        Client *empty = *c;
-        if (empty->first) {
-            c = &empty->next;
-        } else {
-            *c = empty->next;
-            free(empty);
-        }
     }
     return n;
+}
+
+/* Clients without jobs leave the row. */
+static void remove_idle(WebQueue *q)
+{
+    for (Client **c = &q->clients; *c;) {
+        Client *idle = *c;
+        if (idle->first) {
+            c = &idle->next;
+        } else {
+            *c = idle->next;
+            free(idle);
+        }
+    }
 }
 
 static Job *find_same(WebQueue *q, const char *same)
@@ -384,6 +392,7 @@ int web_queue_submit(WebQueue *q, void *task, const char *same, const char *clie
             pthread_cond_signal(&q->more);
         }
     }
+    remove_idle(q);
     pthread_mutex_unlock(&q->lock);
     free(w);
     if (task)
@@ -395,6 +404,7 @@ size_t web_queue_cancel(WebQueue *q, const char *client, const char *slot)
 {
     pthread_mutex_lock(&q->lock);
     size_t n = drop(q, &(Choice){NULL, client, slot, "cancelled"});
+    remove_idle(q);
     pthread_mutex_unlock(&q->lock);
     return n;
 }
@@ -403,6 +413,7 @@ void web_queue_abandon(WebQueue *q, const void *exchange)
 {
     pthread_mutex_lock(&q->lock);
     drop(q, &(Choice){exchange, "", "", "the client is gone"});
+    remove_idle(q);
     pthread_mutex_unlock(&q->lock);
 }
 
@@ -422,8 +433,10 @@ void web_queue_progress(WebQueue *q, const char *client, WebProgress *out)
             size_t n = count_of(j, client);
             if (n && turn == SIZE_MAX) {
                 turn = k;
+                bool stands_before = true;
                 for (const Client *o = q->clients; o; o = o->next) {
-                    size_t has = 0, most = k + (o == c ? 0 : 1);
+                    stands_before = stands_before && o != c;
+                    size_t has = 0, most = k + (stands_before ? 1 : 0);
                     for (const Job *i = o->first; i && has < most; i = i->next)
                         has++;
                     jobs_before += has;

@@ -1,6 +1,6 @@
 /* web_queue.h: requests that take time. One worker does them one after another; clients take turns, so that one who asks much does
  * not hold up one who asks little. Equal requests are done once: later ones join the one that waits or runs, and answers are kept
- * for a while. A newer request of the same client and slot takes the place of the older one, whose work is stopped when nobody else
+ * for a while. A newer request of the same client and slot takes the place (and the turn) of the older one, whose work is stopped when nobody else
  * waits for it. Everything is bounded: requests of one client, requests together, answers kept. */
 #ifndef STRATA_TOOLS_WEB_QUEUE_H
 #define STRATA_TOOLS_WEB_QUEUE_H
