@@ -8,7 +8,8 @@
 #include "experiments/table.h"
 
 /* Of a category whose control is too far (DiffViewCategory). */
-#define DIFF_DRAW_FAR "The control's tokens lie farther apart than the pairs': a small ratio says nothing, nothing is claimed"
+#define DIFF_DRAW_FAR \
+    "The control's tokens lie farther apart than the pairs': it counts in proportion to the distance, no dimension is claimed"
 
 static inline const char *diff_draw_say(const DiffFigure *f, const char *english)
 {

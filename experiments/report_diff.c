@@ -344,7 +344,9 @@ static void methods_en(const Work *w, StrBuf *out)
         strbuf_printf(
             out,
             "Where the tokens of the control lie on average more than %.0f %% farther apart in the embedding than those of "
-            "the pairs, a small ratio says nothing: such categories (%s) make no claims and take no part in contrasts. ",
+            "the pairs, the control's differences are scaled down in proportion to the distance, which bounds the ratio of the "
+            "whole stream from above but not that of each dimension: in such categories (%s) no dimension is claimed, and the "
+            "interval of a contrast spans all ratios that the distances leave open. ",
             100 * DIFF_STATS_FARTHER, far.data);
     strbuf_free(&far);
     strbuf_puts(
@@ -390,11 +392,13 @@ static void methods_ja(const Work *w, StrBuf *out)
                   n_category, DIFF_STATS_MIN_CLUSTERS, n_words);
     StrBuf far = {0};
     if (list_far(w, &far))
-        strbuf_printf(out,
-                      "埋め込みにおいて対照のトークン同士が対のトークン同士より平均で %.0f %% "
-                      "を超えて離れている場合、比が小さくても何も言えないため、該当するカテゴリー（%s）では主張をせず、対比にも"
-                      "用いない。",
-                      100 * DIFF_STATS_FARTHER, far.data);
+        strbuf_printf(
+            out,
+            "埋め込みにおいて対照のトークン同士が対のトークン同士より平均で %.0f %% "
+            "を超えて離れている場合、対照の差を距離に比例して縮める。これは残差ストリーム全体の比の上限を与えるが、"
+            "個々の次元の比の上限とはならない。そのため該当するカテゴリー（%s）では次元についての主張をせず、対比の区間は"
+            "距離から定まらない比の範囲をすべて含む。",
+            100 * DIFF_STATS_FARTHER, far.data);
     strbuf_free(&far);
     strbuf_puts(out, "誤り訂正への関与は、誤りカテゴリーと意味カテゴリーの差（Welch の区間）で判断する。安定であることだけでは"
                      "それを示さない。\n");
