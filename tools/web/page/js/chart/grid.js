@@ -3,7 +3,7 @@ import { s } from '../dom.js';
 import { number } from './axis.js';
 import { fontSize, ink, soft, sans, worse } from './theme.js';
 
-const measure = (word, size) => [...String(word)].reduce((n, c) => n + (c.charCodeAt(0) > 0x2fff ? 1.05 : 0.6), 0) * size;
+const measure = (word, size) => [...String(word)].reduce((n, c) => n + (c.charCodeAt(0) > 0x2fff ? 1.05 : /[A-Z]/.test(c) ? 0.74 : 0.6), 0) * size;
 
 /* cell(r, c): { value, text, title, dim, mark }; scale(value): a colour. onpick(r, c). */
 export function grid({ width, rowNames, colNames, cell, scale, onpick = null, picked = null, minCell = 0, rowLabel = '', colLabel = '', label = '', rowHeight: asked = 0 }) {

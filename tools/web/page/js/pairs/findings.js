@@ -87,7 +87,7 @@ export function mountFindings(root, { state, getDiff, getCategory, getPosition, 
         name: 'diff_claims_layers', title: t('check.byLayer'), hint: t('check.byLayerHint'), empty: t('check.nothing'),
         draw: width => {
             const counts = getDiff() && getPosition().claims_per_layer;
-            return counts && lines({ width, height: 280, zero: true, label: t('check.byLayer'), series: [{ name: '', points: counts.map((v, i) => [i, v]) }], x: { label: t('inside.pointLabel'), ticks: counts.map((_, i) => [i, pointName(i)]) }, y: { label: t('check.nClaims') } });
+            return counts && lines({ width, height: 280, zero: true, label: t('check.byLayer'), series: [{ name: '', points: counts.map((v, i) => [i, v]) }], x: { label: t('inside.pointLabel'), ticks: counts.map((_, i) => [i, pointName(i)]) }, y: { label: t('check.nClaims'), lo: 0, hi: 1.05 * Math.max(1, ...counts) } });
         },
         table: () => ({ columns: ['point', 'n_claims'], rows: getPosition().claims_per_layer.map((v, i) => [i, v]) }),
     });

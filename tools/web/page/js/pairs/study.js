@@ -31,10 +31,19 @@ export function mountStudy(root, { api, info, state, result }) {
         return asked.length ? asked : [category().name];
     };
     /* Maps of this category and place, by statistic; those of one point alone are left out. */
-    const statsThere = () => maps.filter(m => m.shape.length === 2 && m.name.endsWith(`.${category().name}.${position().name}`)).map(m => m.name.split('.')[0]);
-    const stat = () => (statsThere().includes(state.get('stat')) ? state.get('stat') : statsThere().includes('ratio') ? 'ratio' : statsThere()[0]);
+    const statsThere = () => {
+        const ending = `.${category().name}.${position().name}`;
+        return maps.filter(m => m.shape.length === 2 && m.name.endsWith(ending)).map(m => m.name.split('.')[0]);
+    };
+    const stat = () => {
+        const there = statsThere();
+        return [state.get('stat'), 'ratio'].find(s => there.includes(s)) ?? there[0];
+    };
     const name = kind => `${kind}.${category().name}.${position().name}`;
-    const shape = () => maps.find(m => m.name === name(stat())).shape;
+    const shape = () => {
+        const wanted = name(stat());
+        return maps.find(m => m.name === wanted).shape;
+    };
     const curveNames = () => [...new Set(diff.categories.flatMap(c => c.positions.flatMap(p => Object.keys(p.curves))))];
     const curve = () => (curveNames().includes(state.get('curve')) ? state.get('curve') : curveNames()[0]);
     const pointName = p => (p === 0 ? t('inside.embeddingShort') : p > diff.n_layers ? t('study.finalNorm') : String(p - 1));
@@ -103,7 +112,7 @@ export function mountStudy(root, { api, info, state, result }) {
         name: 'diff_scatter', title: t('study.scatter'), hint: t('study.scatterHint'), empty: t('study.noScatter'),
         draw: width => {
             if (!clouds) return null;
-            const nc = shape()[1], at = fp() * nc, marked = new Set(claimed().filter(x => x.layer === fp()).map(x => x.dim));
+            const nc = shape()[1], here = fp(), at = here * nc, marked = new Set(claimed().filter(x => x.layer === here).map(x => x.dim));
             return scatter({ width, height: 400, log: true, label: t('study.scatter'), points: Array.from({ length: nc }, (_, d) => ({ x: clouds.mean[at + d], y: clouds.sd[at + d], name: String(d), mark: marked.has(d) || d === state.number('dim') })), x: { label: statName('mean') }, y: { label: statName('sd') }, onpick: p => state.set({ dim: Number(p.name) }) });
         },
         table: () => {
