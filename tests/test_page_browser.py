@@ -431,6 +431,42 @@ def test_looks(page, server):
         const rgb = s => s.match(/[\\d.]+/g).map(Number); const bad = [];
         for (const [e, text] of NODES) { if (e.closest('svg, :disabled, .plate.off')) continue; let back = null; for (let p = e; p && !back; p = p.parentElement) { const c = rgb(getComputedStyle(p).backgroundColor); if (c.length === 3 || c[3] === 1) back = c; }
         const a = lum(rgb(getComputedStyle(e).color)), b = lum(back || [255, 255, 255]); const k = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05); if (k < 4.5) bad.push(text.slice(0, 30) + ' ' + k.toFixed(2)); } return bad; })()""".replace("NODES", text_nodes)
+    # Charts (WCAG 2.1: text 4.5, marks 3). What lies under a text is the last filled shape before it that holds its middle; cells of a heat map and
+    # bands carry their value in words or lines besides.
+    charts = """(() => { const lum = c => { const [r, g, b] = c.map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+        const rgb = s => s.match(/[\\d.]+/g).slice(0, 3).map(Number), over = (top, a, under) => under.map((v, i) => v + (top[i] - v) * a);
+        const ratio = (a, b) => (Math.max(lum(a), lum(b)) + 0.05) / (Math.min(lum(a), lum(b)) + 0.05);
+        const drawn = (e, of, under) => { const c = getComputedStyle(e); return c[of] === 'none' || c[of] === 'rgba(0, 0, 0, 0)' ? null : over(rgb(c[of]), Number(c[of + 'Opacity']) * Number(c.opacity), under); };
+        const bad = []; let texts = 0, marks = 0;
+        for (const svg of document.querySelectorAll('#view svg')) {
+            if (!svg.getBoundingClientRect().width) continue;
+            let p = svg; while (p && /rgba\\(0, 0, 0, 0\\)/.test(getComputedStyle(p).backgroundColor)) p = p.parentElement;
+            const paper = rgb(getComputedStyle(p).backgroundColor), shapes = [];
+            for (const e of svg.querySelectorAll('rect, circle, path, text')) {
+                const b = e.getBoundingClientRect();
+                if (e.tagName === 'text') {
+                    const x = b.left + b.width / 2, y = b.top + b.height / 2;
+                    let under = paper;
+                    for (const [q, r] of shapes) if (r.left <= x && x <= r.right && r.top <= y && y <= r.bottom) under = drawn(q, 'fill', under) || under;
+                    const k = ratio(drawn(e, 'fill', under), under); texts++;
+                    if (k < 4.5) bad.push(`${e.textContent.slice(0, 20)} ${k.toFixed(2)}`);
+                    continue;
+                }
+                if (e.tagName === 'rect') shapes.push([e, b]);
+                if (/cell|band/.test(e.getAttribute('class') || '')) continue;
+                const inks = [drawn(e, 'fill', paper), drawn(e, 'stroke', paper)].filter(Boolean).map(c => ratio(c, paper));
+                if (!inks.length) continue;
+                marks++;
+                if (Math.max(...inks) < 3) bad.push(`${e.tagName} ${Math.max(...inks).toFixed(2)} in ${e.closest('[data-card]')?.dataset.card}`);
+            }
+        }
+        return { bad: [...new Set(bad)].slice(0, 8), texts, marks }; })()"""
+
+    def check_charts(view, form):
+        got = page.js(charts)
+        check(f"{view}, {form}: charts' text 4.5, marks 3", not got["bad"], got["bad"])
+        return got["texts"], got["marks"]
+    measured = [0, 0]
     small = """NODES.filter(([e]) => parseFloat(getComputedStyle(e).fontSize) * (e.closest('svg') ? e.ownerSVGElement ? e.ownerSVGElement.getBoundingClientRect().width / e.ownerSVGElement.viewBox.baseVal.width : 1 : 1) < 17.99).map(([e, t]) => t.slice(0, 30))""".replace("NODES", text_nodes)
     for view in VIEWS:
         name = re.sub(r"\W+", "_", view).strip("_")
@@ -444,6 +480,7 @@ def test_looks(page, server):
             if language == "en":
                 bad = page.js(contrast)
                 check(f"{view}: contrast of 4.5 at least", not bad, bad)
+                measured = [a + b for a, b in zip(measured, check_charts(view, "light"))]
             else:
                 page.shot(f"{BUILD}/page_ja_{name}.png")
             page.js("document.querySelector('[data-tool=language]').click()")
@@ -452,13 +489,16 @@ def test_looks(page, server):
         page.wait(drawn)
         bad = page.js(small)
         check(f"{view} on a projector: 18 px at least", not bad, bad)
+        check_charts(view, "projector")
         page.shot(f"{BUILD}/page_projector_{name}.png")
         page.js("document.querySelector('[data-tool=projector]').click()")
         page.size(360, 740)
         page.wait(drawn)
         narrow = page.wait("document.documentElement.scrollWidth <= 360", 3)
         check(f"{view} fits 360 px", narrow, page.js("document.documentElement.scrollWidth"))
+        check_charts(view, "narrow")
         page.shot(f"{BUILD}/page_narrow_{name}.png")
+    check("some hundred texts and marks of charts were measured", measured[0] > 500 and measured[1] > 300, measured)
     page.size(1280, 720)
     page.go(f"{server.url}?lang=en#/lab")
     page.wait(DRAWN["#/lab"])

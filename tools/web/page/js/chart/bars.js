@@ -46,7 +46,7 @@ export function rows({ width, values, max = null, digits = 3, text = v => number
     values.forEach((v, i) => {
         const y = i * rowHeight, length = Math.min(1, Math.abs(v.value || 0) / top) * w;
         const mine = v.colour || (v.value < 0 ? worse : colour);
-        if (picked === i) svg.append(s('rect', { x: 0, y, width, height: rowHeight, fill: '#e7eef0' }));
+        if (picked === i) svg.append(s('rect', { class: 'cell', x: 0, y, width, height: rowHeight, fill: '#e7eef0' }));
         svg.append(
             s('text', { x: left - size * 0.6, y: y + rowHeight * 0.66, 'text-anchor': 'end', fill: ink, 'font-weight': v.mark ? 700 : 400 }, v.label),
             s('line', { x1: left, x2: left + w, y1: y + rowHeight * 0.5, y2: y + rowHeight * 0.5, stroke: line }),

@@ -32,7 +32,7 @@ export function grid({ width, rowNames, colNames, cell, scale, onpick = null, pi
             const it = cell(r, c);
             const colour = scale(it.value);
             const x = left + c * cellWidth;
-            svg.append(s('rect', { x, y, width: Math.max(0.5, cellWidth - (cellWidth > 6 ? 1 : 0)), height: rowHeight - 1, fill: colour.fill, 'fill-opacity': it.dim ? 0.45 : 1 },
+            svg.append(s('rect', { class: 'cell', x, y, width: Math.max(0.5, cellWidth - (cellWidth > 6 ? 1 : 0)), height: rowHeight - 1, fill: colour.fill, 'fill-opacity': it.dim ? 0.45 : 1 },
                 s('title', {}, it.title || `${name}, ${colNames[c]}: ${number(it.value, 4)}`)));
             const text = it.text ?? number(it.value, 2);
             if (text && measure(text, size) < cellWidth - 3) {
@@ -59,7 +59,7 @@ export function legend({ width = 260, scale, text, digits = 2 }) {
     const svg = s('svg', { xmlns: 'http://www.w3.org/2000/svg', width: w, height, viewBox: `0 0 ${w} ${height}`, 'font-family': sans, 'font-size': size, 'aria-hidden': 'true' });
     const lo = scale.kind === 'change' ? -scale.max : 0;
     svg.append(s('text', { x: 0, y: size, fill: ink }, text));
-    for (let i = 0; i < steps; i++) svg.append(s('rect', { x: (i * w) / steps, y: size * 1.4, width: w / steps + 0.6, height: size * 0.55, fill: scale(lo + ((i + 0.5) / steps) * (scale.max - lo)).fill }));
+    for (let i = 0; i < steps; i++) svg.append(s('rect', { class: 'cell', x: (i * w) / steps, y: size * 1.4, width: w / steps + 0.6, height: size * 0.55, fill: scale(lo + ((i + 0.5) / steps) * (scale.max - lo)).fill }));
     [[0, lo, 'start'], [w / 2, (lo + scale.max) / 2, 'middle'], [w, scale.max, 'end']].forEach(([x, v, anchor]) => svg.append(s('text', { x, y: size * 3, 'text-anchor': anchor, fill: soft }, number(v, digits))));
     return svg;
 }

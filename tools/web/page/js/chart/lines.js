@@ -41,7 +41,7 @@ export function lines({ width, height = 300, series, x = {}, y = {}, cursor = nu
         if (band.length > 1) {
             const d = band.map(b => `${f.x(b[0]).toFixed(1)} ${f.y(b[2]).toFixed(1)}`).join('L') + 'L' +
                 [...band].reverse().map(b => `${f.x(b[0]).toFixed(1)} ${f.y(b[1]).toFixed(1)}`).join('L');
-            f.plot.append(s('path', { d: `M${d}Z`, fill: colour, 'fill-opacity': 0.16 }));
+            f.plot.append(s('path', { d: `M${d}Z`, class: 'band', fill: colour, 'fill-opacity': 0.16 }));
         }
         let d = '', pen = 'M';
         for (const [px, py] of one.points) {
@@ -49,7 +49,7 @@ export function lines({ width, height = 300, series, x = {}, y = {}, cursor = nu
             d += `${pen}${f.x(px).toFixed(1)} ${f.y(py).toFixed(1)}`;
             pen = 'L';
         }
-        f.plot.append(s('path', { d, fill: 'none', stroke: colour, 'stroke-width': one.thin ? 1 : 2.2, 'stroke-dasharray': one.dash ?? dashes[i % dashes.length], 'stroke-opacity': one.thin ? 0.5 : 1, 'stroke-linejoin': 'round' }));
+        f.plot.append(s('path', { d, fill: 'none', stroke: colour, 'stroke-width': one.thin ? 1 : 2.2, 'stroke-dasharray': one.dash ?? dashes[i % dashes.length], 'stroke-opacity': one.thin ? 0.8 : 1, 'stroke-linejoin': 'round' }));
         if (!one.thin && one.points.length <= 90) {
             for (const [px, py, real = py] of one.points) {
                 if (!Number.isFinite(py)) continue;

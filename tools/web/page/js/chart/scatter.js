@@ -19,7 +19,7 @@ export function scatter({ width, height = 360, points, x = {}, y = {}, log = fal
     }
     const plain = shown.filter(p => !p.mark), marked = shown.filter(p => p.mark);
     for (const p of plain.concat(marked)) {
-        const dot = s('circle', { cx: f.x(map(p.x)).toFixed(1), cy: f.y(map(p.y)).toFixed(1), r: p.mark ? 5 : 2.8, fill: p.mark ? worse : accent, 'fill-opacity': p.mark ? 0.95 : 0.4 },
+        const dot = s('circle', { cx: f.x(map(p.x)).toFixed(1), cy: f.y(map(p.y)).toFixed(1), r: p.mark ? 5 : 2.8, fill: p.mark ? worse : accent, 'fill-opacity': p.mark ? 0.95 : 0.7 },
             s('title', {}, `${p.name}: ${number(p.x)}, ${number(p.y)}`));
         f.plot.append(dot);
     }
