@@ -13,11 +13,13 @@
  * a regression would have to reach beyond its data. So the control is bounded instead of guessed. With d and d_c the distances of the pair
  * and its control, and x the control's difference, a swap at distance d would make one between x and x d / d_c, if differences neither
  * fall with the distance nor grow faster than in proportion to it. Ratios are against x min(1, d / d_c), too large at worst; the
- * least ratio is against x max(1, d / d_c); the truth lies between (partial identification: Manski 2003). Near the embedding
- * differences grow with the root of 1 - cosine; measured in SmolLM2-135M, with nine swaps in each of 237 sentences, their norm grows with its
- * power 0.56 to 0.98 in every layer behind it (tools/control_elasticity.py, tests/data/diff_stats/elasticity.txt). In single
- * dimensions it may grow faster (those that near words share as forms of one word: 1 in 100 by more than a tenth), so
- * where a category's control lies more than 5 % farther on average, no single dimension is claimed (diff_claims.c).
+ * least ratio is against x max(1, d / d_c); the truth lies between (partial identification: Manski 2003). At the embedding the
+ * norm of a difference grows with about the root of 1 - cosine. Behind it, in SmolLM2-135M, nine swaps in each of 237 sentences
+ * give powers of 0.56 to 0.76 at the edited token over all distances, and in no layer, position or category more than 0.98: near 1
+ * for verb forms and adjectives (tests/data/diff_stats/elasticity.txt; tools/control_elasticity.py measures another model). In
+ * single dimensions differences may grow faster, in 1 or 2 of 100 by more than a tenth over that range, so where a category's control
+ * lies more than 5 % farther on average, no single dimension is claimed (diff_claims.c). far.txt beside it: what the bound claims when
+ * the power is known.
  * Rejected: two random tokens at the pair's distance in place of both sides: words that near are mostly forms of one word, so the control
  * would be made of the errors it is to be compared with, in a sentence that fits neither. */
 #include <math.h>
