@@ -63,7 +63,10 @@ static void print_position(const Diff *s, DiffClass class, const DiffResult *r, 
     if (isnan(last->pairs)) {
         fprintf(out, "the last step has no %s\n", diff_tap_name(s->tap));
     } else {
-        fprintf(out, "|difference| after the last layer: %6.3f sigma", last->pairs);
+        if (s->tap == DIFF_TAP_RESID)
+            fprintf(out, "|difference| after the last layer: %6.3f sigma", last->pairs);
+        else
+            fprintf(out, "|difference| of the last %s: %6.3f sigma", diff_tap_name(s->tap), last->pairs);
         if (s->controls && r->n_control) {
             fprintf(out, "; with a control %.3f against %.3f, ratio %.3f", last->cell.mean, last->control, last->cell.ratio);
             if (isfinite(last->cell.lo) && isfinite(last->cell.hi))
