@@ -163,7 +163,7 @@ static void print_floors(const Diff *s, FILE *out)
 /* One outcome of an ablation in words. */
 static const char *set_in_words(double p)
 {
-    return isnan(p) ? "no test" : p <= DIFF_STATS_LEVEL ? "unlike random ones" : "like random ones";
+    return isnan(p) ? "no test" : p <= DIFF_STATS_LEVEL ? "unlike random ones" : "not told from random ones";
 }
 
 static void print_ablation(const Diff *s, const DiffAblation *a, FILE *out)
@@ -174,7 +174,8 @@ static void print_ablation(const Diff *s, const DiffAblation *a, FILE *out)
         loss += a->loss_b[k] / DIFF_ABLATION_SETS;
     }
     fprintf(out,
-            "  %s, layer %zu, %zu of %zu claimed dimensions: difference behind in the others %+.2f %% (random %+.2f %%): %s;\n",
+            "  %s, layer %zu, %zu of %zu claimed dimensions: the difference behind, in the other dimensions, %+.2f %% (random "
+            "%+.2f %%): %s;\n",
             s->categories.list[a->category].name, a->point, a->n_dims, a->n_claims, 100 * (a->area[1] / a->before[1] - 1),
             100 * (area - 1), set_in_words(a->p_area));
     fprintf(out, "    loss %+.4f nats (random %+.4f): %s\n", a->loss_b[1] - a->loss_b[0], loss - a->loss_b[0],
@@ -215,7 +216,7 @@ static void print_bases(const Diff *s, FILE *out)
                 x.most,
                 x.p_more <= DIFF_STATS_LEVEL    ? "more than in any random basis"
                 : x.p_fewer <= DIFF_STATS_LEVEL ? "fewer than in any random basis"
-                                                : "the basis makes no difference");
+                                                : "not told from random bases");
     }
 }
 
