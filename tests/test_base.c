@@ -371,10 +371,8 @@ static void test_rng_draws(void)
 
 /* ---------------------------------------------------------------- sha256 */
 
-static void test_sha256_paths_agree(void)
+static void compress_as_plain(void (*compress)(uint32_t state[8], const unsigned char *blocks, size_t n_blocks))
 {
-    if (!sha256_has_instructions())
-        SKIP("this processor has no SHA-256 instructions");
     unsigned char blocks[64 * 7 + 1];
     uint32_t state = 12345;
     for (size_t i = 0; i < sizeof blocks; i++) {
@@ -385,9 +383,34 @@ static void test_sha256_paths_agree(void)
     memcpy(b, a, sizeof a);
     for (size_t n = 0; n <= 7; n++) { /* unaligned, too */
         sha256_compress_plain(a, blocks + n % 2, n);
-        sha256_compress_instructions(b, blocks + n % 2, n);
+        compress(b, blocks + n % 2, n);
         CHECK(memcmp(a, b, sizeof a) == 0);
     }
+}
+
+static void test_sha256_rorx_agrees(void)
+{
+    if (!sha256_has_rorx())
+        SKIP("this processor has no BMI2");
+    compress_as_plain(sha256_compress_rorx);
+}
+
+static void test_sha256_instructions_agree(void)
+{
+    if (!sha256_has_instructions())
+        SKIP("this processor has no SHA-256 instructions");
+    compress_as_plain(sha256_compress_instructions);
+}
+
+/* FIPS 180-4 from its vector: the plain path itself, whatever the processor has. */
+static void test_sha256_plain(void)
+{
+    static const unsigned char abc[64] = {'a', 'b', 'c', 0x80, [63] = 24};
+    static const uint32_t want[8] = {0xba7816bf, 0x8f01cfea, 0x414140de, 0x5dae2223,
+                                     0xb00361a3, 0x96177a9c, 0xb410ff61, 0xf20015ad};
+    uint32_t state[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
+    sha256_compress_plain(state, abc, 1);
+    CHECK(memcmp(state, want, sizeof want) == 0);
 }
 
 static void test_sha256(void)
@@ -599,7 +622,9 @@ int main(void)
     RUN(test_rng_raw);
     RUN(test_rng_draws);
     RUN(test_sha256);
-    RUN(test_sha256_paths_agree);
+    RUN(test_sha256_rorx_agrees);
+    RUN(test_sha256_instructions_agree);
+    RUN(test_sha256_plain);
     RUN(test_pool_partition);
     RUN(test_pool_many_runs);
     RUN(test_pool_idle_costs_nothing);

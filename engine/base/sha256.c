@@ -21,32 +21,47 @@ static inline uint32_t rotate_right(uint32_t x, int n)
     return x >> n | x << (32 - n);
 }
 
-void sha256_compress_plain(uint32_t state[8], const unsigned char *p, size_t n_blocks)
+static inline uint32_t big_endian(const unsigned char *p)
+{
+    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+/* The word that follows 16 others, in a ring of them: its place held the one of 16 rounds ago. */
+static inline uint32_t next_word(const uint32_t w[16], int i)
+{
+    uint32_t x = w[(i + 1) & 15], y = w[(i + 14) & 15];
+    uint32_t s0 = rotate_right(x, 7) ^ rotate_right(x, 18) ^ x >> 3;
+    uint32_t s1 = rotate_right(y, 17) ^ rotate_right(y, 19) ^ y >> 10;
+    return w[i] + s0 + w[(i + 9) & 15] + s1;
+}
+
+/* A round: the variables keep their places, their names move on by one from call to call. */
+#define ROUND(a, b, c, d, e, f, g, h, word) \
+    h += (rotate_right(e, 6) ^ rotate_right(e, 11) ^ rotate_right(e, 25)) + (g ^ (e & (f ^ g))) + (word); \
+    d += h; \
+    h += (rotate_right(a, 2) ^ rotate_right(a, 13) ^ rotate_right(a, 22)) + ((a & b) | (c & (a | b)));
+#define EIGHT_ROUNDS(WORD, i) \
+    ROUND(a, b, c, d, e, f, g, h, WORD(i)) \
+    ROUND(h, a, b, c, d, e, f, g, WORD((i) + 1)) \
+    ROUND(g, h, a, b, c, d, e, f, WORD((i) + 2)) \
+    ROUND(f, g, h, a, b, c, d, e, WORD((i) + 3)) \
+    ROUND(e, f, g, h, a, b, c, d, WORD((i) + 4)) \
+    ROUND(d, e, f, g, h, a, b, c, WORD((i) + 5)) \
+    ROUND(c, d, e, f, g, h, a, b, WORD((i) + 6)) \
+    ROUND(b, c, d, e, f, g, h, a, WORD((i) + 7))
+#define GIVEN(i) (w[i] = big_endian(p + 4 * (i))) + sha256_constants[i]
+#define MADE(i) (w[i] = next_word(w, i)) + sha256_constants[k + (i)]
+
+static inline __attribute__((always_inline)) void compress_blocks(uint32_t state[8], const unsigned char *p, size_t n_blocks)
 {
     for (; n_blocks > 0; n_blocks--, p += 64) {
-        uint32_t w[64];
-        for (int i = 0; i < 16; i++)
-            w[i] = (uint32_t)p[4 * i] << 24 | (uint32_t)p[4 * i + 1] << 16 | (uint32_t)p[4 * i + 2] << 8 | p[4 * i + 3];
-        for (int i = 16; i < 64; i++) {
-            uint32_t s0 = rotate_right(w[i - 15], 7) ^ rotate_right(w[i - 15], 18) ^ w[i - 15] >> 3;
-            uint32_t s1 = rotate_right(w[i - 2], 17) ^ rotate_right(w[i - 2], 19) ^ w[i - 2] >> 10;
-            w[i] = w[i - 16] + s0 + w[i - 7] + s1;
-        }
-        uint32_t a = state[0], b = state[1], c = state[2], d = state[3];
+        uint32_t w[16], a = state[0], b = state[1], c = state[2], d = state[3];
         uint32_t e = state[4], f = state[5], g = state[6], h = state[7];
-        for (int i = 0; i < 64; i++) {
-            uint32_t s1 = rotate_right(e, 6) ^ rotate_right(e, 11) ^ rotate_right(e, 25);
-            uint32_t t1 = h + s1 + ((e & f) ^ (~e & g)) + sha256_constants[i] + w[i];
-            uint32_t s0 = rotate_right(a, 2) ^ rotate_right(a, 13) ^ rotate_right(a, 22);
-            uint32_t t2 = s0 + ((a & b) ^ (a & c) ^ (b & c));
-            h = g;
-            g = f;
-            f = e;
-            e = d + t1;
-            d = c;
-            c = b;
-            b = a;
-            a = t1 + t2;
+        EIGHT_ROUNDS(GIVEN, 0)
+        EIGHT_ROUNDS(GIVEN, 8)
+        for (int k = 16; k < 64; k += 16) {
+            EIGHT_ROUNDS(MADE, 0)
+            EIGHT_ROUNDS(MADE, 8)
         }
         state[0] += a;
         state[1] += b;
@@ -59,17 +74,38 @@ void sha256_compress_plain(uint32_t state[8], const unsigned char *p, size_t n_b
     }
 }
 
-static void compress(Sha256 *s, const unsigned char *p, size_t n_blocks)
+void sha256_compress_plain(uint32_t state[8], const unsigned char *p, size_t n_blocks)
 {
-    if (s->has_instructions)
-        sha256_compress_instructions(s->state, p, n_blocks);
-    else
-        sha256_compress_plain(s->state, p, n_blocks);
+    compress_blocks(state, p, n_blocks);
 }
+
+#if defined(__x86_64__)
+bool sha256_has_rorx(void)
+{
+    return __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
+}
+
+__attribute__((target("bmi,bmi2"))) void sha256_compress_rorx(uint32_t state[8], const unsigned char *p, size_t n_blocks)
+{
+    compress_blocks(state, p, n_blocks);
+}
+#else
+bool sha256_has_rorx(void)
+{
+    return false;
+}
+
+void sha256_compress_rorx(uint32_t state[8], const unsigned char *p, size_t n_blocks)
+{
+    sha256_compress_plain(state, p, n_blocks);
+}
+#endif
 
 void sha256_begin(Sha256 *s)
 {
-    *s = (Sha256){.has_instructions = sha256_has_instructions(),
+    *s = (Sha256){.compress = sha256_has_instructions() ? sha256_compress_instructions
+                              : sha256_has_rorx()       ? sha256_compress_rorx
+                                                        : sha256_compress_plain,
                   .state = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19}};
 }
 
@@ -87,9 +123,9 @@ void sha256_update(Sha256 *s, const void *data, size_t bytes)
         bytes -= take;
         if (held + take < 64)
             return;
-        compress(s, s->block, 1);
+        s->compress(s->state, s->block, 1);
     }
-    compress(s, p, bytes / 64);
+    s->compress(s->state, p, bytes / 64);
     if (bytes % 64)
         memcpy(s->block, p + bytes / 64 * 64, bytes % 64);
 }

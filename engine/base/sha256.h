@@ -2,7 +2,6 @@
 #ifndef STRATA_BASE_SHA256_H
 #define STRATA_BASE_SHA256_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -10,7 +9,8 @@ typedef struct Sha256 {
     uint32_t state[8];
     uint64_t n_bytes;
     unsigned char block[64];
-    bool has_instructions; /* the processor does SHA-256 itself (asking it is slow, so once a hash) */
+    void (*compress)(uint32_t state[8], const unsigned char *blocks,
+                     size_t n_blocks); /* chosen once a hash: asking the processor is slow */
 } Sha256;
 
 void sha256_begin(Sha256 *s);
