@@ -84,7 +84,11 @@ EXACT_FN float exact_round_f32(ExactPair p)
 #define SPLAT(x) (x)
 #define AS_B(r) exact_bits(r)
 #define AS_R(b) exact_of_bits(b)
-#define SELECT(m, a, b) ((m) ? (a) : (b))
+#define OP_LT <
+#define OP_EQ ==
+#define SELECT(a, op, b, yes, no) ((a)OP_##op(b) ? (yes) : (no))
+#define MOST(a, b) ((a) > (b) ? (a) : (b))
+#define LEAST(a, b) ((a) < (b) ? (a) : (b))
 #include "kernels/exact/exact_elementary.inc"
 #undef FN
 #undef E
@@ -93,7 +97,11 @@ EXACT_FN float exact_round_f32(ExactPair p)
 #undef SPLAT
 #undef AS_B
 #undef AS_R
+#undef OP_LT
+#undef OP_EQ
 #undef SELECT
+#undef MOST
+#undef LEAST
 
 EXACT_FN ExactPair exact_pair_add(double a, double b) /* a + b exactly (Knuth) */
 {

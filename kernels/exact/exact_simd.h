@@ -36,14 +36,18 @@ typedef struct ExactHeadRow {
 typedef struct ExactSimd {
     const char *name;
     size_t gemm_rows, gemm_cols;
-    /* to[j, i] = x[i, j], i < gemm_rows, j < k; rows from n_rows on are filled with some row. */
-    void (*pack)(double *to, const void *x, size_t ld, size_t n_rows, size_t k);
-    void (*pack_f64)(double *to, const double *x, size_t ld, size_t n_rows, size_t k);
-    void (*widen)(double *to, const void *x, size_t n);      /* elements */
-    void (*widen_f32)(double *to, const float *x, size_t n); /* weights */
+    /* to[j, i] = rows[i][j], i < width, j < k; width is even; pack: of elements. */
+    void (*pack)(double *to, size_t width, const void *const *rows, size_t k);
+    void (*pack_f64)(double *to, size_t width, const void *const *rows, size_t k); /* of f64 */
+    void (*widen)(double *to, const void *x, size_t n);                            /* elements */
+    void (*widen_f32)(double *to, const float *x, size_t n);                       /* weights */
     void (*tile)(const ExactTile *t);
-    void (*finish)(void *y, const double *sums, const float *bias, size_t n); /* y = sums (+ bias), stored */
-    void (*divide)(void *y, const double *sums, double by, size_t n);         /* y = sums / by, stored */
+    /* y[r, i] = sums[r, i] (+ bias[i]), stored; r < n_rows, i < n */
+    void (*finish)(void *y, size_t ld, const double *sums, size_t ld_sums, size_t n_rows, const float *bias, size_t n);
+    void (*divide)(void *y, const double *sums, double by, size_t n); /* y = sums / by, stored */
+    double (*dot)(const void *a, const void *b, size_t n);            /* these three as exact_canon.h's */
+    double (*rms_inverse)(const void *x, size_t n, float eps);
+    double (*layer_inverse)(const void *x, size_t n, float eps, double *mean);
     /* gain NULL: 1, whatever the offset; bias NULL: none. */
     void (*normalise)(void *out, const void *x, double mean, double inverse, const float *gain, double offset,
                       const float *bias, size_t n);
