@@ -1,4 +1,4 @@
-/* test_cuda_ops.c: every entry of the table cuda/fast against the f64 oracle, by the cases of test_kernels.c: on the emulation, where
+/* test_cuda_ops.c [TEST]: every entry of the table cuda/fast against the f64 oracle, by the cases of test_kernels.c: on the emulation, where
  * races, unwritten memory and accesses out of bounds are failures too; under `make gpu-test` on a device. Operands lie in host pages
  * lent to the device, between their guard pages. */
 #define KERNELS_ARE_WIDE
@@ -14,13 +14,27 @@ static void the_table_is_there(void)
         SKIP("no table cuda/fast");
 }
 
+/* 99 KiB a block: the devices of compute capability 8.6 and 8.9. */
+static void attention_in_less_shared_memory(void)
+{
+    void (*limit)(size_t) = NULL;
+    void *symbol = cuda_emulation("emu_shared_limit");
+    memcpy(&limit, &symbol, sizeof limit);
+    if (!limit)
+        return; /* a device has what it has */
+    limit((size_t)99 << 10);
+    attention();
+    limit((size_t)227 << 10);
+}
+
 static void nothing_was_violated(void)
 {
     CHECK(cuda_violations() == 0);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    only = argc > 1 ? argv[1] : NULL;
     choose_seed();
     RUN(the_table_is_there);
     if (entry) {
@@ -28,6 +42,7 @@ int main(void)
         lend = entry->lend;
         take_back = entry->take_back;
         try_table(entry->fast, "device", 2);
+        RUN_CHOSEN(attention_in_less_shared_memory);
         RUN(nothing_was_violated);
     }
     return test_finish();

@@ -13,6 +13,7 @@
 static const Ops *ops;
 static int n_threads;
 static uint64_t seed;
+static const char *only;                                  /* the one test to run; NULL: all */
 static int (*lend)(void *memory, size_t bytes, Error *e); /* of a table on a device */
 static void (*take_back)(void *memory);
 
@@ -121,21 +122,29 @@ static void linear_add(void)
     static const size_t ts[] = {1, 6, 13, 200}, ns[] = {1, 16, 33, 800}, ks[] = {1, 64, 401, 810};
     for (int i = 0; i < 64; i++) {
         size_t t = ts[i % 4], n = ns[i / 4 % 4], depth = ks[i / 16];
-        bool in_place = i % 2;
+        bool in_place = i % 2, has_bias = i / 2 % 2;
         double scale = i % 3 ? 1 : 0.5;
-        CASE(&k, "%s linear_add T %zu N %zu K %zu scale %g%s", ops->name, t, n, depth, scale, in_place ? " in place" : "");
-        WeightPart part = kit_part(&k, DTYPE_F32, n, depth, false, 1);
-        BothWeight w = kit_weight(&k, WEIGHT_MATRIX, &part, 1);
+        CASE(&k, "%s linear_add T %zu N %zu K %zu scale %g%s%s", ops->name, t, n, depth, scale, has_bias ? " bias" : "",
+             in_place ? " in place" : "");
+        WeightPart part = kit_part(&k, DTYPE_F32, n, depth, false, 1), bias_part = kit_part(&k, DTYPE_F32, 1, n, false, 1);
+        BothWeight w = kit_weight(&k, WEIGHT_MATRIX, &part, 1), bias = kit_weight(&k, WEIGHT_VECTOR, &bias_part, 1);
         Both x = kit_view(&k, ops->gemm_dtype, t, depth, 2, 1), residual = kit_view(&k, ops->resid_dtype, t, n, 1, 10);
         Both kept = kit_view(&k, ops->resid_dtype, t, n, 0, 0),
              out = in_place ? residual : kit_view(&k, ops->resid_dtype, t, n, 4, 1);
         for (size_t r = 0; r < t; r++)
             for (size_t c = 0; c < n; c++)
                 kit_set(kept, r, c, kit_get(residual.r, r, c));
-        LinearBound bound = {.u = k.u, .scale = scale, .x = x.r, .parts = &part, .n_parts = 1, .k = depth, .residual = &kept};
-        ops->linear_add(k.ctx, out.t, residual.t, (float)scale, x.t, &w.t, NULL);
+        LinearBound bound = {.u = k.u,
+                             .scale = scale,
+                             .x = x.r,
+                             .parts = &part,
+                             .n_parts = 1,
+                             .k = depth,
+                             .residual = &kept,
+                             .bias = has_bias ? &bias_part : NULL};
+        ops->linear_add(k.ctx, out.t, residual.t, (float)scale, x.t, &w.t, has_bias ? &bias.t : NULL);
         Both product = kit_view(&k, ops->act_dtype, t, n, 0, 0);
-        ops_ref.linear(k.ref_ctx, product.r, x.r, &w.r, NULL);
+        ops_ref.linear(k.ref_ctx, product.r, x.r, &w.r, has_bias ? &bias.r : NULL);
         ops_ref.add(k.ref_ctx, out.r, residual.r, product.r, (float)scale);
         CHECK(kit_compare(&k, out, linear_bound, &bound) == 0);
         END(&k);
@@ -364,10 +373,12 @@ typedef struct AttentionCase {
     float scale, softcap;
     int alibi; /* 0 none, 1 usual, 2 Falcon's */
     size_t prefix;
-    size_t lengths[4]; /* 0 ends */
+    int key_position, n_after; /* of the first key; positions between a query and the last of its keys */
+    size_t lengths[4];         /* 0 ends */
 } AttentionCase;
 
-static void try_attention(Kit *k, const AttentionCase *c)
+/* dense: rows begin on 16 bytes where the head dim allows it. */
+static void try_attention(Kit *k, const AttentionCase *c, bool dense)
 {
     KvSegment segments[4][2];
     AttnSeq seqs[4];
@@ -380,7 +391,8 @@ static void try_attention(Kit *k, const AttentionCase *c)
         segments[n_seqs][n_segments++] = (KvSegment){.first_row = rows, .n_rows = n};
         seqs[n_seqs] = (AttnSeq){.q_row = rows,
                                  .n_q = n,
-                                 .first_position = (int32_t)c->prefix,
+                                 .first_position = (int32_t)c->prefix + c->key_position + c->n_after,
+                                 .key_position = c->key_position,
                                  .segments = segments[n_seqs],
                                  .n_segments = n_segments};
         rows += n;
@@ -396,12 +408,12 @@ static void try_attention(Kit *k, const AttentionCase *c)
                      .window = c->window,
                      .alibi_slopes = c->alibi ? slopes : NULL,
                      .alibi_bf16 = c->alibi == 2};
-    CASE(k, "%s attention H %d K %d Dh %d window %d cap %g alibi %d prefix %zu longest %zu", ops->name, c->heads, c->kv_heads,
-         c->head_dim, c->window, (double)c->softcap, c->alibi, c->prefix, longest);
-    Both q = kit_view(k, ops->act_dtype, rows, (size_t)c->heads * dh, 1, 2);
-    Both key = kit_view(k, ops->act_dtype, rows, (size_t)c->kv_heads * dh, 3, 2);
-    Both v = kit_view(k, ops->act_dtype, rows, (size_t)c->kv_heads * dh, 2, 1);
-    Both out = kit_view(k, ops->gemm_dtype, rows, (size_t)c->heads * dh, 4, 1);
+    CASE(k, "%s attention H %d K %d Dh %d window %d cap %g alibi %d prefix %zu longest %zu%s", ops->name, c->heads, c->kv_heads,
+         c->head_dim, c->window, (double)c->softcap, c->alibi, c->prefix, longest, dense ? " dense" : "");
+    Both q = kit_view(k, ops->act_dtype, rows, (size_t)c->heads * dh, dense ? 0 : 1, 2);
+    Both key = kit_view(k, ops->act_dtype, rows, (size_t)c->kv_heads * dh, dense ? 0 : 3, 2);
+    Both v = kit_view(k, ops->act_dtype, rows, (size_t)c->kv_heads * dh, dense ? 0 : 2, 1);
+    Both out = kit_view(k, ops->gemm_dtype, rows, (size_t)c->heads * dh, dense ? 0 : 4, 1);
     kit_freeze(k, q.t.data);
     kit_freeze(k, key.t.data);
     kit_freeze(k, v.t.data);
@@ -421,27 +433,35 @@ static void try_attention(Kit *k, const AttentionCase *c)
 static void attention(void)
 {
     static const AttentionCase cases[] = {
-        {1, 1, 8, 0, 0.3f, 0, 0, 0, {1}},
-        {2, 1, 16, 0, 0.25f, 0, 0, 0, {1, 2, 65, 7}},
-        {4, 2, 64, 0, 0.125f, 0, 0, 0, {130, 3}},
-        {8, 8, 5, 0, 0.4f, 0, 0, 0, {63, 64, 66}},
-        {3, 1, 33, 0, 0.2f, 0, 0, 0, {128, 64, 1, 5}},
-        {2, 2, 256, 0, 0.0625f, 0, 0, 0, {70, 9}},
-        {2, 1, 16, 1, 0.25f, 0, 0, 0, {70, 3}},
-        {2, 1, 16, 17, 0.25f, 0, 0, 0, {150, 17, 18, 1}},
-        {4, 4, 8, 64, 0.25f, 0, 0, 0, {129, 65}},
-        {4, 1, 24, 0, 0.2f, 5, 0, 0, {80, 11}},
-        {4, 2, 24, 9, 0.2f, 2, 0, 0, {80, 11}},
-        {8, 4, 16, 0, 0.25f, 0, 1, 0, {90, 33}},
-        {8, 8, 16, 0, 0.25f, 0, 2, 0, {90, 33}},
-        {2, 1, 16, 0, 0.25f, 0, 0, 5, {1, 4, 64, 70}},
-        {4, 2, 32, 0, 0.18f, 0, 0, 66, {1, 65, 3}},
-        {4, 2, 32, 7, 0.18f, 0, 0, 10, {1, 4, 20}},
-        {4, 2, 32, 12, 0.18f, 3, 1, 70, {2, 64}},
+        {1, 1, 8, 0, 0.3f, 0, 0, 0, 0, 0, {1}},
+        {2, 1, 16, 0, 0.25f, 0, 0, 0, 0, 0, {1, 2, 65, 7}},
+        {4, 2, 64, 0, 0.125f, 0, 0, 0, 0, 0, {130, 3}},
+        {8, 8, 5, 0, 0.4f, 0, 0, 0, 0, 0, {63, 64, 66}},
+        {3, 1, 33, 0, 0.2f, 0, 0, 0, 0, 0, {128, 64, 1, 5}},
+        {2, 2, 256, 0, 0.0625f, 0, 0, 0, 0, 0, {70, 9}},
+        {4, 2, 128, 0, 0.09f, 0, 0, 0, 0, 0, {130, 3}},
+        {2, 1, 121, 50, 0.09f, 3, 0, 0, 0, 0, {70}},
+        {2, 1, 80, 0, 0.11f, 0, 0, 9, 0, 0, {70}},
+        {2, 1, 16, 1, 0.25f, 0, 0, 0, 0, 0, {70, 3}},
+        {2, 1, 16, 17, 0.25f, 0, 0, 0, 0, 0, {150, 17, 18, 1}},
+        {4, 4, 8, 64, 0.25f, 0, 0, 0, 0, 0, {129, 65}},
+        {2, 1, 16, 80, 0.25f, 0, 0, 0, 0, 0, {170}},
+        {4, 1, 24, 0, 0.2f, 5, 0, 0, 0, 0, {80, 11}},
+        {4, 2, 24, 9, 0.2f, 2, 0, 0, 0, 0, {80, 11}},
+        {8, 4, 16, 0, 0.25f, 0, 1, 0, 0, 0, {90, 33}},
+        {8, 8, 16, 0, 0.25f, 0, 2, 0, 0, 0, {90, 33}},
+        {2, 1, 16, 0, 0.25f, 0, 0, 5, 0, 0, {1, 4, 64, 70}},
+        {4, 2, 32, 0, 0.18f, 0, 0, 66, 0, 0, {1, 65, 3}},
+        {4, 2, 32, 7, 0.18f, 0, 0, 10, 0, 0, {1, 4, 20}},
+        {4, 2, 32, 12, 0.18f, 3, 1, 70, 0, 0, {2, 64}},
+        {2, 1, 16, 0, 0.25f, 0, 2, 5, 1000, 0, {9, 70}},
+        {2, 1, 16, 40, 0.25f, 0, 1, 0, 3, 2, {9, 70}},
+        {4, 2, 64, 0, 0.125f, 0, 0, 0, 0, 200, {70, 3}},
     };
     Kit k = open_kit(9);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
-        try_attention(&k, &cases[i]);
+        for (int dense = 0; dense < 2; dense++)
+            try_attention(&k, &cases[i], dense);
     kit_close(&k);
 }
 
@@ -456,7 +476,7 @@ typedef struct MixtureBound {
     const WeightPart *gate_up, *down;
     Routes routes;
     size_t top_k, row;                   /* row: the one whose hidden values are here, SIZE_MAX: none */
-    double hidden[3][40], errors[3][40]; /* [top_k, F] and what they may be off by */
+    double hidden[3][72], errors[3][72]; /* [top_k, F] and what they may be off by */
 } MixtureBound;
 
 static void find_hidden(MixtureBound *b, size_t r)
@@ -508,9 +528,13 @@ static void mixture(void)
 {
     static const size_t ds[] = {3, 16, 33}, fs[] = {1, 17, 40};
     Kit k = open_kit(10);
-    for (int i = 0; i < 36; i++) {
+    for (int i = 0; i < 38; i++) {
         size_t d = ds[i % 3], f = fs[i / 3 % 3], n_experts = i % 2 ? 8 : 5, t = i % 4 ? 37 : 1;
         RouteSpec spec = {.n_experts = (int)n_experts, .top_k = 1 + i % 3, .normalise = i % 4 < 2};
+        if (i == 36) /* several tiles of rows, outputs and inputs for one expert */
+            d = 200, f = 72, t = 300, spec.top_k = 1;
+        else if (i == 37) /* more choices than max_rows */
+            t = 140, spec.top_k = 3;
         size_t top_k = (size_t)spec.top_k;
         CASE(&k, "%s mixture D %zu F %zu E %zu top %zu T %zu", ops->name, d, f, n_experts, top_k, t);
         ExpertWeights mine[8], oracle[8];
@@ -526,7 +550,7 @@ static void mixture(void)
         for (size_t r = 0; r < t; r++) {
             kit_set(logits, r, n_experts - 1, -50);         /* an expert without tokens */
             kit_set(logits, r, 1, kit_get(logits.r, r, 0)); /* a tie: the lower index first */
-            kit_set(logits, r, 2, r % 2 ? 4 : -4);
+            kit_set(logits, r, 2, r % 2 || i == 36 ? 4 : -4);
         }
         Routes a = {.expert = kit_bytes(&k, t * top_k * 4), .weight = kit_bytes(&k, t * top_k * 4)};
         Routes b = {.expert = kit_bytes(&k, t * top_k * 4), .weight = kit_bytes(&k, t * top_k * 4)};
@@ -670,23 +694,29 @@ static void head(void)
     kit_close(&k);
 }
 
+#define RUN_CHOSEN(test) \
+    do { \
+        if (!only || strcmp(only, #test) == 0) \
+            RUN(test); \
+    } while (0)
+
 /* Every entry of a table at the level that is set. */
 static void try_table(const Ops *table, const char *level, int threads)
 {
     ops = table;
     n_threads = threads;
     printf("-- %s, %s, %d threads\n", ops->name, level, n_threads);
-    RUN(linear);
-    RUN(linear_add);
-    RUN(products_do_not_depend_on_the_batch);
-    RUN(norm);
-    RUN(rope);
-    RUN(activations);
-    RUN(sums_of_rows);
-    RUN(embeddings);
-    RUN(attention);
-    RUN(mixture);
-    RUN(head);
+    RUN_CHOSEN(linear);
+    RUN_CHOSEN(linear_add);
+    RUN_CHOSEN(products_do_not_depend_on_the_batch);
+    RUN_CHOSEN(norm);
+    RUN_CHOSEN(rope);
+    RUN_CHOSEN(activations);
+    RUN_CHOSEN(sums_of_rows);
+    RUN_CHOSEN(embeddings);
+    RUN_CHOSEN(attention);
+    RUN_CHOSEN(mixture);
+    RUN_CHOSEN(head);
 }
 
 static void choose_seed(void)

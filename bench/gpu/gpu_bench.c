@@ -524,6 +524,7 @@ static void bench_sweep(const Model *m, const Shape *s, size_t context, size_t r
     free(starts);
 }
 
+/* budget > 0: weights are streamed under it. */
 static void bench_model(const Shape *s, const size_t *contexts, size_t n_contexts, size_t rows, size_t budget, int device)
 {
     Error e;
@@ -536,12 +537,9 @@ static void bench_model(const Shape *s, const size_t *contexts, size_t n_context
     make_model(s, folder);
     int status = model_open(folder, &m, &e);
     if (!status) {
-        streams = false;
-        for (size_t i = 0; i < n_contexts; i++)
-            bench_sweep(&m, s, contexts[i], rows, 0, device);
         streams = budget > 0;
-        if (streams)
-            bench_sweep(&m, s, contexts[n_contexts - 1], 4 * rows, budget, device);
+        for (size_t i = 0; i < n_contexts; i++)
+            bench_sweep(&m, s, contexts[i], rows, budget, device);
         model_close(&m);
     }
     remove_model(folder);
@@ -556,7 +554,8 @@ int main(int argc, char **argv)
                        tiny_mixture = {"tiny mixture", 2, 64, 32, 4, 2, 16, 300, 4};
     static const size_t contexts[] = {512, 2048}, tiny_contexts[] = {16, 32};
     bool small = argc > 1 && strcmp(argv[1], "--tiny") == 0, named = argc > 1 && strcmp(argv[1], "--device") == 0;
-    int device = 0; /* the first of CUDA_VISIBLE_DEVICES */
+    int device = 0;                         /* the first of CUDA_VISIBLE_DEVICES */
+    (void)setvbuf(stdout, NULL, _IOLBF, 0); /* whoever stops it has the lines so far */
     Error e;
     CudaDevice d;
     int n = 0;
@@ -581,8 +580,9 @@ int main(int argc, char **argv)
         bench_model(&tiny, tiny_contexts, 2, 64, 0, device);
         bench_model(&tiny_mixture, tiny_contexts, 2, 64, 0, device);
     } else {
-        bench_model(&llama, contexts, 2, 8192, (size_t)12 << 30, device);
+        bench_model(&llama, contexts, 2, 8192, 0, device);
         bench_model(&mixtral, contexts, 2, 8192, 0, device);
+        bench_model(&llama, contexts + 1, 1, 32768, (size_t)12 << 30, device); /* streamed: the longest, last */
     }
     return 0;
 }

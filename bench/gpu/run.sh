@@ -1,58 +1,97 @@
 #!/bin/bash
-# run.sh test|bench|all [DEVICE]: what is to be known of cuda/fast on a GPU, from the programs of `make gpu-bundle` in $BUILD/gpu.
-#   test   every kernel and the forward pass against the oracle under three seeds, then under compute-sanitizer where it is installed
+# run.sh test|bench|all [DEVICE]: what is to be known of the CUDA tables on a GPU, from the programs of `make gpu-bundle` in $BUILD/gpu.
+#   test   a smoke test of seconds; every kernel, the forward pass and the golden hashes against the oracle; then other seeds, and
+#          compute-sanitizer where it is installed
 #   bench  writes bench/RESULTS.md: roofs, kernels, removal sweeps, transformers on the same device where torch is installed
-# Ends at once, with one line, where there is no GPU.
+# Everything is printed as it comes. Each program has a limit of its own, test and bench have LIMIT seconds each (420): what does not fit
+# is left out and said so. Logs and results also go to $OUT where that is set. Ends at once, with one line, where there is no GPU.
 cd "$(dirname "$0")/../.." || exit 1
-what=${1:-all} device=${2:-0} gpu=${BUILD:-build}/gpu
+what=${1:-all} device=${2:-0} gpu=${BUILD:-build}/gpu limit=${LIMIT:-420}
+logs=${OUT:-$gpu}
 export CUDA_VISIBLE_DEVICES=${CUDA_VISIBLE_DEVICES:-$device} STRATA_CUDA_LIB=$gpu/libstrata_cuda.so
 [ -x "$gpu/gpu_bench" ] || { echo "$gpu/gpu_bench is missing: make gpu-bundle builds it"; exit 1; }
-name=$("$gpu/gpu_bench" --device 2>&1) || { echo "$name"; exit 1; }
+name=$(timeout 60 "$gpu/gpu_bench" --device 2>&1) || { echo "$name"; exit 1; }
 echo "GPU: $name"
 status=0
 
+# Seconds that are left of the part's limit, at most $1.
+left() {
+    local seconds=$((begin + limit - SECONDS))
+    [ $seconds -lt "$1" ] || seconds=$1
+    echo "$seconds"
+}
+
+# check LOG SECONDS COMMAND...: runs it within its time; its last line, or what went wrong, is printed.
+check() {
+    local log=$logs/$1.log title=${*:3} seconds start=$SECONDS code
+    seconds=$(left "$2")
+    shift 2
+    title=${title//$gpu\//}
+    if [ "$seconds" -lt 5 ]; then
+        echo "left out, no time: $title, seed $SEED"
+        return 1
+    fi
+    timeout "$seconds" "$@" >"$log" 2>&1
+    code=$?
+    case $code in
+    0) echo "$title, seed $SEED: $(tail -n 1 "$log") ($((SECONDS - start)) s)" ;;
+    124) echo "stopped after $seconds s, no fault so far: $title, seed $SEED: $(tail -n 1 "$log")" ;;
+    *)
+        status=1
+        echo "FAILED ($code): $title, seed $SEED"
+        tail -n 20 "$log"
+        ;;
+    esac
+    return $code
+}
+
 verify() {
-    local seed program line log=$gpu/test.log
-    : >"$log"
-    for seed in 1 2 3; do
-        for program in test_cuda_ops test_cuda_forward; do
-            SEED=$seed "$gpu/$program" >>"$log" 2>&1 || { status=1; echo "FAILED: $program, seed $seed (see $log)"; tail -n 20 "$log"; }
-            line=$(tail -n 1 "$log")
-            echo "$program, seed $seed: $line"
-        done
-    done
-    local sanitizer
+    local begin=$SECONDS sanitizer tool
+    export SEED=1
+    if ! check smoke 60 "$gpu/test_cuda_ops" sums_of_rows; then
+        echo 'the smoke test failed: nothing else is tried'
+        status=1
+        return
+    fi
+    check ops 120 "$gpu/test_cuda_ops"
+    check forward 120 "$gpu/test_cuda_forward"
+    check golden 90 "$gpu/test_cuda_golden"
     sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null)
     if [ -n "$sanitizer" ]; then
         for tool in memcheck racecheck synccheck; do
-            SEED=1 timeout 300 "$sanitizer" --tool $tool --error-exitcode 9 "$gpu/test_cuda_ops" >"$gpu/$tool.log" 2>&1
-            case $? in
-            0) echo "compute-sanitizer $tool: nothing found" ;;
-            124) echo "compute-sanitizer $tool: stopped after 300 s, nothing found so far" ;;
-            *) status=1; echo "FAILED: compute-sanitizer $tool (see $gpu/$tool.log)"; tail -n 5 "$gpu/$tool.log" ;;
-            esac
+            check $tool 60 "$sanitizer" --tool $tool --error-exitcode 9 "$gpu/test_cuda_ops" attention
+            check $tool-mixture 45 "$sanitizer" --tool $tool --error-exitcode 9 "$gpu/test_cuda_ops" mixture
         done
     else
         echo 'compute-sanitizer is not installed'
     fi
+    for SEED in 2 3; do
+        check ops-$SEED 60 "$gpu/test_cuda_ops"
+    done
 }
 
 measure() {
-    local out=$gpu/RESULTS.md python
+    local begin=$SECONDS out=$logs/RESULTS.md python code
     {
         echo '# Speed on a GPU'
         echo
         echo "Written by \`make gpu-bench\` ($(date -u +%Y-%m-%d), commit $(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)). Shares are of the roofs measured in the same run."
-        [ $what = all ] && [ $status = 0 ] && echo "Every kernel and the forward pass were verified on this device before (\`make gpu-test\`)."
+        [ "$what" = all ] && [ $status = 0 ] && echo "Every kernel and the forward pass were verified on this device before (\`make gpu-test\`)."
         echo
-        "$gpu/gpu_bench"
     } | tee "$out"
-    [ "${PIPESTATUS[0]}" = 0 ] || { status=1; return; }
+    timeout "$(left 600)" "$gpu/gpu_bench" 2>&1 | tee -a "$out"
+    code=${PIPESTATUS[0]}
+    if [ "$code" != 0 ]; then
+        status=1
+        { echo; echo "gpu_bench ended with status $code before its end (124: the time was over): lines above are whole, others are missing."; } | tee -a "$out"
+    fi
     python=$(command -v python3)
-    if [ -n "$python" ] && "$python" -c 'import torch, transformers; assert torch.cuda.is_available()' 2>/dev/null; then
-        { echo; "$python" bench/gpu/transformers_removal.py; } 2>"$gpu/transformers.log" | tee -a "$out"
-    else
+    if [ -z "$python" ] || ! timeout 60 "$python" -c 'import torch, transformers; assert torch.cuda.is_available()' 2>/dev/null; then
         { echo; echo 'transformers: torch with CUDA was not installed where this was run.'; } | tee -a "$out"
+    elif [ "$(left 150)" -ge 30 ]; then
+        { echo; timeout "$(left 150)" "$python" -u bench/gpu/transformers_removal.py; } 2>"$logs/transformers.log" | tee -a "$out"
+    else
+        { echo; echo 'transformers: left out, no time.'; } | tee -a "$out"
     fi
     cp "$out" bench/RESULTS.md && echo "written: bench/RESULTS.md"
 }

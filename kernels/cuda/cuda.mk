@@ -26,14 +26,15 @@ $(BUILD)/cuda_objects.stamp: FORCE
 	$(call stamp,$(CUDA_SOURCES) $(CUDA_C_OBJECTS))
 -include $(CUDA_C_OBJECTS:.o=.d)
 
-# What a machine with a GPU runs, in one folder that can be carried there: OpenBLAS and zlib are inside the programs, cJSON beside.
+# What a machine with a GPU runs, in one folder of a few MB that can be carried there: zlib is inside the programs, cJSON beside, OpenBLAS
+# not needed.
 GPU_DIR  := $(BUILD)/gpu
-GPU_LIBS := $(filter -L%,$(LIBS)) -Wl,-Bstatic -lopenblas -lz -lgfortran -lquadmath -Wl,-Bdynamic -lcjson -lm -pthread -ldl -Wl,-rpath,'$$ORIGIN'
-GPU_PROGRAMS := $(GPU_DIR)/gpu_bench $(GPU_DIR)/test_cuda_ops $(GPU_DIR)/test_cuda_forward
+GPU_LIBS := $(filter -L%,$(LIBS)) -Wl,-Bstatic -lz -Wl,-Bdynamic -lcjson -lm -pthread -ldl -Wl,-rpath,'$$ORIGIN'
+GPU_TESTS := test_cuda_ops test_cuda_forward test_cuda_golden
+GPU_PROGRAMS := $(GPU_DIR)/gpu_bench $(GPU_TESTS:%=$(GPU_DIR)/%)
 $(GPU_DIR)/gpu_bench: $(BUILD)/bench/gpu/gpu_bench.o
-$(GPU_DIR)/test_cuda_ops: $(BUILD)/tests/test_cuda_ops.o
-$(GPU_DIR)/test_cuda_forward: $(BUILD)/tests/test_cuda_forward.o
-$(GPU_PROGRAMS): $(BUILD)/tests/kernel_harness.o $(BUILD)/libobjects.a
+$(GPU_TESTS:%=$(GPU_DIR)/%): $(GPU_DIR)/%: $(BUILD)/tests/%.o
+$(GPU_PROGRAMS): $(BUILD)/bench/gpu/no_blas.o $(BUILD)/tests/kernel_harness.o $(BUILD)/libobjects.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -s -o $@ $(filter %.o,$^) $(BUILD)/libobjects.a $(GPU_LIBS)
 gpu-programs: $(GPU_PROGRAMS) $(CUDA_LIB)

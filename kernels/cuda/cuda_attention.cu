@@ -330,14 +330,26 @@ int attention_rows_of_item(int head_dim)
     return head_dim > 128 ? 64 : 128;
 }
 
+/* What a block may have: 163 KiB and more on data centres' devices, 99 KiB on others from compute capability 8.6 on. */
+static size_t shared_bytes_of_device()
+{
+    int device = 0, bytes = 0;
+    cudaError_t error = cudaGetDevice(&device);
+    if (error == cudaSuccess)
+        error = cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+    return error == cudaSuccess ? (size_t)bytes : 0;
+}
+
 cudaError_t attention_launch(const AttentionArgs *a, cudaStream_t stream)
 {
     if (a->head_dim <= 64)
         return launch_shape<64, 2, 64>(*a, stream);
     if (a->head_dim <= 96)
         return launch_shape<96, 2, 64>(*a, stream);
-    if (a->head_dim <= 128)
+    if (a->head_dim <= 128 && shared_bytes_of_device() >= Shape<128, 2, 64>::bytes)
         return launch_shape<128, 2, 64>(*a, stream);
+    if (a->head_dim <= 128)
+        return launch_shape<128, 2, 32>(*a, stream);
     if (a->head_dim <= ATTENTION_MAX_HEAD_DIM)
         return launch_shape<256, 1, 32>(*a, stream);
     return cudaErrorInvalidValue;

@@ -366,6 +366,24 @@ void context_upload(OpsContext *c, View dst, const double *src)
     }
 }
 
+/* Rows in a stage, widened by all threads. */
+struct Widening {
+    const char *from;
+    double *to;
+    DType dtype;
+    size_t rows, cols;
+};
+
+static void widen_task(void *arg, size_t task, int thread)
+{
+    const Widening *w = (const Widening *)arg;
+    size_t begin, end, elem = dtype_block_bytes(w->dtype);
+    (void)thread;
+    pool_split(w->rows, 1, (w->rows + 63) / 64, task, &begin, &end);
+    for (size_t i = begin * w->cols; i < end * w->cols; i++)
+        w->to[i] = (double)widen(w->dtype, w->from + i * elem);
+}
+
 void context_download(OpsContext *c, double *dst, View src)
 {
     size_t elem = dtype_block_bytes(src.dtype), most = rows_of_stage(src, elem);
@@ -381,7 +399,7 @@ void context_download(OpsContext *c, double *dst, View src)
                                      src.cols * elem, n, cudaMemcpyDefault, c->compute));
         if (!context_ok(c, "download", cudaStreamSynchronize(c->compute)))
             return;
-        for (size_t i = 0; i < n * src.cols; i++)
-            dst[at * src.cols + i] = (double)widen(src.dtype, host + i * elem);
+        Widening w = {host, dst + at * src.cols, src.dtype, n, src.cols};
+        pool_run(c->config.pool, widen_task, &w, (n + 63) / 64);
     }
 }

@@ -76,7 +76,7 @@ void context_fail(OpsContext *c, const char *op, const char *why);
 bool context_ok(OpsContext *c, const char *op, cudaError_t error);
 
 /* n bytes of host memory copied to the device for the ops enqueued next; NULL after a failure. n <= ring_part_bytes. With from NULL
- * *host is where to write; context_ring_send() then sends it. */
+ * *host is where to write; context_ring_send() then sends it, before anything else is taken: an event marks what was sent so far. */
 void *context_ring_take(OpsContext *c, const char *op, size_t bytes, void **host);
 void context_ring_send(OpsContext *c, const char *op, void *device, const void *host, size_t bytes);
 void *context_ring_put(OpsContext *c, const char *op, const void *from, size_t bytes);

@@ -130,7 +130,7 @@ DEVICE_FN void unpack(float (&x)[8], Bytes p, DType dtype, int i)
         return;
     }
     case DTYPE_Q8_K:
-        d = f32_of_bits(u16_at(p, 0) | u16_at(p, 2) << 16);
+        d = exact_of_bits_f32(u16_at(p, 0) | u16_at(p, 2) << 16);
         for (int j = 0; j < 8; j++)
             x[j] = d * int8_at(p, 4 + i + j);
         return;
@@ -151,7 +151,7 @@ DEVICE_FN void unpack(float (&x)[8], Bytes p, DType dtype, int i)
 DEVICE_FN float plain_at(Bytes p, DType dtype)
 {
     if (dtype == DTYPE_F32)
-        return is_aligned(p, 4) ? f32_of(pointer_cast<const float>(p)[0]) : f32_of_bits(u16_at(p, 0) | u16_at(p, 2) << 16);
+        return is_aligned(p, 4) ? f32_of(pointer_cast<const float>(p)[0]) : exact_of_bits_f32(u16_at(p, 0) | u16_at(p, 2) << 16);
     uint16_t bits;
     if (is_aligned(p, 2))
         bits = pointer_cast<const uint16_t>(p)[0];

@@ -34,6 +34,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+extern "C++" {
+#include "kernels/exact/exact_math.h" /* exact_bits_f32, exact_of_bits_f32 */
+}
+
 #define WARP_ALL 0xffffffffu
 
 typedef struct bf16 {
@@ -240,16 +244,6 @@ DEVICE_FN float fast_rcp(float x)
     return y;
 }
 
-DEVICE_FN uint32_t bits_of_f32(float x)
-{
-    return __float_as_uint(x);
-}
-
-DEVICE_FN float f32_of_bits(uint32_t b)
-{
-    return __uint_as_float(b);
-}
-
 /* Nearest even; two at once for a register of mma_bf16: low goes to the lower half. */
 DEVICE_FN bf16 bf16_of(float x)
 {
@@ -276,7 +270,7 @@ DEVICE_FN float f32_of(f16 x)
 
 DEVICE_FN float f32_of(bf16 x)
 {
-    return f32_of_bits((uint32_t)x.bits << 16);
+    return exact_of_bits_f32((uint32_t)x.bits << 16);
 }
 
 DEVICE_FN float f32_of(float x)

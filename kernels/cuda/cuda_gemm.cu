@@ -89,25 +89,6 @@ CUDA_KERNEL(32 * FEW_WARPS) gemm_few(FewArgs a)
     }
 }
 
-CUDA_KERNEL(32 * FEW_WARPS) gemm_few_groups(GemmGroups g)
-{
-    int n = blockIdx.x * FEW_WARPS + threadIdx.x / 32, lane = threadIdx.x % 32, group = blockIdx.y;
-    if (n >= g.n)
-        return;
-    int begin = g.first[group], end = g.first[group + 1];
-    const bf16 *matrix = g.w[group];
-    Global<const bf16> w = matrix;
-    for (int first = begin; first < end; first += FEW_ROWS) {
-        float sum[FEW_ROWS];
-        int rows = end - first < FEW_ROWS ? end - first : FEW_ROWS;
-        warp_dots(sum, g.x + first * g.ld_x, g.ld_x, rows, w + (int64_t)n * g.k, g.k);
-#pragma unroll
-        for (int r = 0; r < FEW_ROWS; r++)
-            if (r < rows && lane == r)
-                g.y[(first + r) * g.ld_y + n] = bf16_of(sum[r]);
-    }
-}
-
 static const char *launched()
 {
     cudaError_t error = cudaGetLastError();
@@ -130,14 +111,6 @@ static const char *run_few(const GemmCall *c, cudaStream_t stream)
     a.alpha = c->alpha;
     CUDA_LAUNCH((gemm_few), dim3((c->n + FEW_WARPS - 1) / FEW_WARPS, groups < MOST ? groups : MOST), 32 * FEW_WARPS, 0, stream,
                 a);
-    return launched();
-}
-
-const char *gemm_run_groups(const GemmGroups *g, cudaStream_t stream)
-{
-    if (g->n < 1)
-        return NULL;
-    CUDA_LAUNCH((gemm_few_groups), dim3((g->n + FEW_WARPS - 1) / FEW_WARPS, g->n_groups), 32 * FEW_WARPS, 0, stream, *g);
     return launched();
 }
 

@@ -52,8 +52,8 @@ const char *gemm_open(GemmContext *g, void *workspace);
 void gemm_close(GemmContext *g);
 const char *gemm_run(GemmContext *g, const GemmCall *c, cudaStream_t stream);
 
-/* The products of several groups of rows with a matrix each, where all groups together have few rows: group e is rows
- * [first[e], first[e+1]) of x and y, its matrix w[e] [N, K]; y bf16. All three lie on the device. */
+/* The products of several groups of rows with a matrix each (cuda_gemm_groups.cu): group e is rows [first[e], first[e+1]) of x and y, its
+ * matrix w[e] [N, K]; y bf16. All four lie on the device, and nobody waits for them; `rows` of all groups together. */
 struct GemmGroups {
     Global<const bf16> x;
     Global<bf16> y;
@@ -62,7 +62,7 @@ struct GemmGroups {
     int64_t ld_x, ld_y;
     int n_groups, n, k;
 };
-const char *gemm_run_groups(const GemmGroups *g, cudaStream_t stream);
+const char *gemm_run_groups(const GemmGroups *g, int rows, cudaStream_t stream);
 }
 
 #endif

@@ -150,61 +150,42 @@ void cuda_add_gated(cudaStream_t stream, View out, View a, View b, View gate)
     add_views(stream, out, a, b, gate, 1.0f);
 }
 
-/* x = min(max(x, -limit), limit) where there is a limit, x + bias[column] where there is a bias. */
-template <typename T, int V>
-CUDA_KERNEL(PIECE_THREADS)
-change_kernel(Global<T> x, size_t ld, Global<const float> bias, float limit, size_t n)
+/* x = min(max(x, -limit), limit). */
+template <typename T, int V> CUDA_KERNEL(PIECE_THREADS) clip_kernel(Global<T> x, size_t ld, float limit, size_t n)
 {
     size_t at = first_column<V>(), t = blockIdx.x;
     if (at >= n)
         return;
-    float a[V], b[V];
+    float a[V];
     load_cols<V>(a, x + t * ld, at, n);
-    if (bias != nullptr) {
-        load_cols<V>(b, bias, at, n);
 #pragma unroll
-        for (int j = 0; j < V; j++)
-            a[j] += b[j];
-    } else {
-#pragma unroll
-        for (int j = 0; j < V; j++) { /* comparisons: NaN stays */
-            float below = a[j] > limit ? limit : a[j];
-            a[j] = below < -limit ? -limit : below;
-        }
+    for (int j = 0; j < V; j++) { /* comparisons: NaN stays */
+        float below = a[j] > limit ? limit : a[j];
+        a[j] = below < -limit ? -limit : below;
     }
     store_cols<V>(x + t * ld, a, at, n);
 }
 
-template <typename T> static void change_launch(cudaStream_t stream, View x, const float *bias, float limit)
+template <typename T> static void clip_launch(cudaStream_t stream, View x, float limit)
 {
-    bool wide = cuda_rows_aligned(x) && (uintptr_t)bias % 16 == 0;
+    bool wide = cuda_rows_aligned(x);
     int v = wide ? 8 : 1;
     unsigned threads = cuda_threads((x.cols + (size_t)v - 1) / (size_t)v, PIECE_THREADS);
     dim3 grid = pieces(x.rows, x.cols, v, threads);
     if (wide)
-        CUDA_LAUNCH((change_kernel<T, 8>), grid, threads, 0, stream, (T *)x.data, x.ld, bias, limit, x.cols);
+        CUDA_LAUNCH((clip_kernel<T, 8>), grid, threads, 0, stream, (T *)x.data, x.ld, limit, x.cols);
     else
-        CUDA_LAUNCH((change_kernel<T, 1>), grid, threads, 0, stream, (T *)x.data, x.ld, bias, limit, x.cols);
-}
-
-static void change(cudaStream_t stream, View x, const float *bias, float limit)
-{
-    if (!x.rows || !x.cols)
-        return;
-    if (x.dtype == DTYPE_F32)
-        change_launch<float>(stream, x, bias, limit);
-    else
-        change_launch<bf16>(stream, x, bias, limit);
+        CUDA_LAUNCH((clip_kernel<T, 1>), grid, threads, 0, stream, (T *)x.data, x.ld, limit, x.cols);
 }
 
 void cuda_clip(cudaStream_t stream, View x, float limit)
 {
-    change(stream, x, nullptr, limit);
-}
-
-void cuda_add_bias(cudaStream_t stream, View x, const float *bias)
-{
-    change(stream, x, bias, 0.0f);
+    if (!x.rows || !x.cols)
+        return;
+    if (x.dtype == DTYPE_F32)
+        clip_launch<float>(stream, x, limit);
+    else
+        clip_launch<bf16>(stream, x, limit);
 }
 
 template <typename To, typename From, int V>

@@ -11,17 +11,8 @@ extern "C" {
 #include "kernels/ops.h"
 }
 
-/* out = norm(x) (+ residual first): with add's data set, x is x + add_scale * add first, which is also written to sum (where its data
- * is set); see ops.h for the rest. sum may be x. weight and bias may be NULL. */
-typedef struct CudaNorm {
-    View out, x;
-    View add, sum; /* data NULL: none */
-    float add_scale;
-    NormSpec spec;
-    const Weight *weight, *bias;
-} CudaNorm;
-void cuda_norm(cudaStream_t stream, const CudaNorm *a);
-
+/* out may be x where the dtypes are the same; weight and bias may be NULL. */
+void cuda_norm(cudaStream_t stream, View out, View x, const NormSpec *spec, const Weight *weight, const Weight *bias);
 void cuda_rope(cudaStream_t stream, View x, const int32_t *positions, const Weight *cosines, const Weight *sines, int n_heads,
                int head_dim, int rotary_dims, RopeStyle style);
 void cuda_glu(cudaStream_t stream, View out, View gate, View up, ActKind act);
@@ -31,8 +22,6 @@ void cuda_clip(cudaStream_t stream, View x, float limit);
 void cuda_add_gated(cudaStream_t stream, View out, View a, View b, View gate);
 void cuda_mean(cudaStream_t stream, View out, const View *in, size_t n); /* any n: 16 at a time */
 void cuda_copy(cudaStream_t stream, View dst, View src);                 /* F32 and BF16, either way */
-/* y = x + bias (or x as it is): the bias of a product whose sum is there already; in place. */
-void cuda_add_bias(cudaStream_t stream, View x, const float *bias);
 void cuda_row_dots(cudaStream_t stream, double *out, View a, View b); /* out [T, 3] */
 
 /* out[t] (+)= multiplier * row t of raw, rows of a file's dtype lying row_bytes apart, cols as out: embed, and with add embed_add. */

@@ -16,7 +16,7 @@ extern "C" {
 #include "kernels/cuda/cuda_entry.h"
 }
 
-enum { TILE_ROWS = 8192, HEAD_ROWS = 2048, FEW_CHOICES = 64 };
+enum { TILE_ROWS = 8192, HEAD_ROWS = 2048, GROUPED_ROWS = 128 };
 
 /* A thread that calls for the first time may have another device set. */
 static void enter(OpsContext *c, const char *op)
@@ -45,17 +45,11 @@ static void table_copy(OpsContext *c, View dst, View src)
 
 static void table_norm(OpsContext *c, View out, View x, const NormSpec *spec, const Weight *weight, const Weight *bias)
 {
-    CudaNorm a;
-    memset(&a, 0, sizeof a);
-    a.out = out, a.x = x;
-    a.spec = *spec;
-    a.weight = given(weight) ? weight : NULL;
-    a.bias = given(bias) ? bias : NULL;
     enter(c, "norm");
     if (c->exact)
         exact_device_norm(c->compute, out, x, spec, weight, bias);
     else
-        cuda_norm(c->compute, &a);
+        cuda_norm(c->compute, out, x, spec, weight, bias);
     launched(c, "norm");
 }
 
@@ -259,14 +253,16 @@ static size_t cost_class(const AttentionItem *item, int window, int most_keys)
 static void attend(OpsContext *c, AttentionArgs *a, ExactAttention *exact, const AttnSeq *seqs, size_t n, size_t n_items,
                    size_t n_segments, size_t rows)
 {
-    void *items_host, *segments_host;
-    char *items_there = (char *)context_ring_take(c, "attention", n_items * sizeof(AttentionItem), &items_host);
-    char *segments_there =
-        items_there ? (char *)context_ring_take(c, "attention", n_segments * sizeof(AttentionSegment), &segments_host) : NULL;
-    if (!segments_there)
+    size_t items_bytes = context_round(n_items * sizeof(AttentionItem)),
+           bytes = items_bytes + n_segments * sizeof(AttentionSegment);
+    void *host;
+    char *there = (char *)context_ring_take(c, "attention", bytes, &host);
+    if (!there)
         return;
-    AttentionItem *items = (AttentionItem *)items_host;
-    AttentionSegment *segments = (AttentionSegment *)segments_host;
+    AttentionItem *items = (AttentionItem *)host;
+    AttentionSegment *segments = (AttentionSegment *)(void *)((char *)host + items_bytes);
+    const AttentionItem *items_there = (const AttentionItem *)(const void *)there;
+    const AttentionSegment *segments_there = (const AttentionSegment *)(const void *)(there + items_bytes);
     size_t place[COSTS + 1] = {0}, segment = 0;
     int most_keys = 0;
     for (size_t s = 0; s < n; s++)
@@ -293,14 +289,13 @@ static void attend(OpsContext *c, AttentionArgs *a, ExactAttention *exact, const
             segments[segment].first_row = (int32_t)seqs[s].segments[i].first_row;
             segments[segment].n_rows = (int32_t)seqs[s].segments[i].n_rows;
         }
-    context_ring_send(c, "attention", items_there, items, n_items * sizeof *items);
-    context_ring_send(c, "attention", segments_there, segments, n_segments * sizeof *segments);
-    a->items = (const AttentionItem *)(const void *)items_there;
-    a->segments = (const AttentionSegment *)(const void *)segments_there;
+    context_ring_send(c, "attention", there, host, bytes);
+    a->items = items_there;
+    a->segments = segments_there;
     a->n_items = (int)n_items;
     if (c->exact) {
-        exact->items = (const AttentionItem *)(const void *)items_there;
-        exact->segments = (const AttentionSegment *)(const void *)segments_there;
+        exact->items = items_there;
+        exact->segments = segments_there;
         exact->n_items = (int)n_items;
         exact->most_queries = (int)rows;
         exact->most_keys = most_keys;
@@ -344,11 +339,11 @@ static void table_attention(OpsContext *c, View out, View q, View k, View v, con
     for (size_t first = 0, end; first < n_seqs; first = end) {
         size_t items = 0, segments = 0;
         for (end = first; end < n_seqs; end++) {
-            size_t more = count_items(&seqs[end], rows), most = room / sizeof(AttentionItem);
-            if (end > first && (items + more > most || (segments + seqs[end].n_segments) * sizeof(AttentionSegment) > room))
+            size_t more = items + count_items(&seqs[end], rows), more_segments = segments + seqs[end].n_segments;
+            if (end > first && context_round(more * sizeof(AttentionItem)) + more_segments * sizeof(AttentionSegment) > room)
                 break;
-            items += more;
-            segments += seqs[end].n_segments;
+            items = more;
+            segments = more_segments;
         }
         if (items && segments)
             attend(c, &a, &exact, seqs + first, end - first, items, segments, rows);
@@ -393,13 +388,11 @@ static View dense(OpsContext *c, size_t offset, size_t rows, size_t cols)
     return v;
 }
 
-/* Experts one after another, each with all its rows at once. The host must know how many those are: it waits for the router here. */
+/* Experts one after another, each with all its rows at once. The host must know how many those are: what it waits for is the sorting alone,
+ * while the device gathers the rows. */
 static void run_experts(OpsContext *c, const Mixture *m, const ExpertWeights *experts, int n_experts, size_t f, ActKind act)
 {
-    size_t bytes = ((size_t)n_experts + 1) * sizeof(int32_t);
-    context_ok(c, "moe", cudaMemcpyAsync(c->moe_first, m->first, bytes, cudaMemcpyDeviceToHost, c->compute));
-    if (!context_ok(c, "moe", cudaEventRecord(c->moe_sorted, c->compute)) ||
-        !context_ok(c, "moe", cudaEventSynchronize(c->moe_sorted)))
+    if (!context_ok(c, "moe", cudaEventSynchronize(c->moe_sorted)))
         return;
     for (int e = 0; e < n_experts; e++) {
         size_t at = (size_t)c->moe_first[e], rows = (size_t)c->moe_first[e + 1] - at;
@@ -415,8 +408,8 @@ static void run_experts(OpsContext *c, const Mixture *m, const ExpertWeights *ex
     }
 }
 
-/* All experts at once, for few rows; nobody waits. */
-static void run_few(OpsContext *c, const Mixture *m, const ExpertWeights *experts, int n_experts, size_t f, ActKind act)
+/* All experts at once: the device alone knows how many rows each has, and nobody waits. */
+static void run_grouped(OpsContext *c, const Mixture *m, const ExpertWeights *experts, int n_experts, size_t f, ActKind act)
 {
     size_t bytes = (size_t)n_experts * sizeof(const void *);
     void *host;
@@ -436,14 +429,14 @@ static void run_few(OpsContext *c, const Mixture *m, const ExpertWeights *expert
     g.w = (const bf16 *const *)(void *)there;
     g.ld_x = (int64_t)m->x.ld, g.ld_y = (int64_t)m->gate_up.ld;
     g.n_groups = n_experts, g.n = (int)(2 * f), g.k = (int)m->x.cols;
-    const char *why = gemm_run_groups(&g, c->compute);
+    const char *why = gemm_run_groups(&g, (int)m->x.rows, c->compute);
     cuda_glu(c->compute, m->hidden, view_cols(m->gate_up, 0, f, sizeof(bf16)), view_cols(m->gate_up, f, f, sizeof(bf16)), act);
     g.x = (const bf16 *)m->hidden.data;
     g.y = (bf16 *)m->y.data;
     g.w = (const bf16 *const *)(void *)(there + bytes);
     g.ld_x = (int64_t)m->hidden.ld, g.ld_y = (int64_t)m->y.ld;
     g.n = (int)m->x.cols, g.k = (int)f;
-    why = why ? why : gemm_run_groups(&g, c->compute);
+    why = why ? why : gemm_run_groups(&g, (int)m->x.rows, c->compute);
     if (why)
         context_fail(c, "moe", why);
 }
@@ -460,8 +453,9 @@ static void table_moe(OpsContext *c, View out, View x, Routes routes, const Expe
         context_fail(c, "moe", "more rows or a wider expert than the context was opened for");
         return;
     }
-    /* scratch for gates holds max_rows rows: so many an expert may get, and all choices together where they are few */
-    bool few = !c->exact && choices <= FEW_CHOICES && choices <= c->config.limits.max_rows;
+    /* Up to some hundred rows an expert a product takes as long as its matrix takes to be read, and cuBLAS has no advantage. Scratch for gates
+     * holds max_rows rows: so many an expert may get, and all choices together where they are that few. */
+    bool grouped = !c->exact && choices <= GROUPED_ROWS * (size_t)spec->n_experts && choices <= c->config.limits.max_rows;
     Mixture m;
     m.slot_of = (int32_t *)(void *)(c->scratch + c->layout.moe_order);
     m.row_of = m.slot_of + most;
@@ -475,6 +469,11 @@ static void table_moe(OpsContext *c, View out, View x, Routes routes, const Expe
     order.slot_of = m.slot_of, order.row_of = m.row_of, order.first = m.first;
     order.n_choices = (int)choices, order.n_experts = spec->n_experts, order.top_k = spec->top_k;
     context_ok(c, "moe", moe_order(&order, c->compute));
+    if (!grouped) {
+        size_t bytes = ((size_t)spec->n_experts + 1) * sizeof(int32_t);
+        context_ok(c, "moe", cudaMemcpyAsync(c->moe_first, m.first, bytes, cudaMemcpyDeviceToHost, c->compute));
+        context_ok(c, "moe", cudaEventRecord(c->moe_sorted, c->compute));
+    }
     MoeGather g;
     g.x = (const bf16 *)x.data;
     g.out = (bf16 *)m.x.data;
@@ -482,8 +481,8 @@ static void table_moe(OpsContext *c, View out, View x, Routes routes, const Expe
     int halves = c->exact ? 2 : 1; /* rows are moved as they are: an f32 is two columns of 16 bits */
     g.ld = (int64_t)x.ld * halves, g.n = (int)choices, g.d = (int)x.cols * halves;
     context_ok(c, "moe", moe_gather(&g, c->compute));
-    if (few)
-        run_few(c, &m, experts, spec->n_experts, f, act);
+    if (grouped)
+        run_grouped(c, &m, experts, spec->n_experts, f, act);
     else
         run_experts(c, &m, experts, spec->n_experts, f, act);
     if (c->exact) {

@@ -27,6 +27,7 @@ void emu_forget(const void *device, size_t bytes);
 size_t emu_allocated(void);
 size_t emu_most_allocated(void);
 void emu_memory_limit(size_t bytes); /* cudaMalloc fails beyond; 0: none but the arena */
+void emu_shared_limit(size_t bytes); /* of a block, at most; 227 KiB at the start */
 size_t emu_launches(void);           /* kernels launched so far */
 
 #ifdef __cplusplus

@@ -466,28 +466,9 @@ DEVICE_FN float fast_rcp(float x)
     return 1.0f / x;
 }
 
-DEVICE_FN float rsqrtf(float x)
-{
-    return 1.0f / sqrtf(x);
-}
-
-DEVICE_FN uint32_t bits_of_f32(float x)
-{
-    uint32_t b;
-    memcpy(&b, &x, sizeof b);
-    return b;
-}
-
-DEVICE_FN float f32_of_bits(uint32_t b)
-{
-    float x;
-    memcpy(&x, &b, sizeof x);
-    return x;
-}
-
 DEVICE_FN bf16 bf16_of(float x)
 {
-    uint32_t b = bits_of_f32(x);
+    uint32_t b = exact_bits_f32(x);
     if ((b & 0x7FFFFFFFu) > 0x7F800000u) /* the one NaN that cvt.rn.bf16 gives */
         return bf16{0x7FFF};
     return bf16{(uint16_t)((b + 0x7FFFu + (b >> 16 & 1u)) >> 16)};
@@ -502,10 +483,10 @@ DEVICE_FN float f32_of(f16 x)
 {
     uint32_t sign = (uint32_t)(x.bits & 0x8000u) << 16, exponent = x.bits >> 10 & 31u, fraction = x.bits & 0x3FFu;
     if (exponent == 31)
-        return f32_of_bits(sign | 0x7F800000u | fraction << 13);
+        return exact_of_bits_f32(sign | 0x7F800000u | fraction << 13);
     if (exponent == 0)
-        return f32_of_bits(sign | bits_of_f32((float)fraction * 0x1p-24f));
-    return f32_of_bits(sign | (exponent + 112) << 23 | fraction << 13);
+        return exact_of_bits_f32(sign | exact_bits_f32((float)fraction * 0x1p-24f));
+    return exact_of_bits_f32(sign | (exponent + 112) << 23 | fraction << 13);
 }
 
 #endif

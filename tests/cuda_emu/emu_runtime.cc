@@ -41,6 +41,7 @@ static size_t arena_used, allocated, most_allocated, memory_limit;
 static std::map<char *, size_t> device_blocks;
 static std::map<char *, std::pair<size_t, bool>> pinned_blocks; /* bytes, ours */
 static std::map<const void *, size_t> shared_limits;
+static size_t shared_most = 227 * 1024; /* a block's, of the device */
 
 static void arena_open()
 {
@@ -223,6 +224,11 @@ static cudaError_t copy_2d(void *to, size_t to_pitch, const void *from, size_t f
 }
 
 extern "C" {
+
+void emu_shared_limit(size_t bytes)
+{
+    shared_most = bytes;
+}
 
 void emu_memory_limit(size_t bytes)
 {
@@ -498,7 +504,7 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int device)
     snprintf(p->name, sizeof p->name, "emulated device");
     p->totalGlobalMem = memory_limit ? memory_limit : (size_t)8 << 30;
     p->sharedMemPerBlock = 48 * 1024;
-    p->sharedMemPerBlockOptin = 227 * 1024;
+    p->sharedMemPerBlockOptin = shared_most;
     p->major = 9;
     p->multiProcessorCount = 3;
     p->l2CacheSize = 1 << 20;
@@ -551,7 +557,7 @@ cudaError_t cudaFuncSetAttribute(const void *kernel, enum cudaFuncAttribute attr
 {
     if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize)
         return cudaSuccess;
-    if (value < 0 || value > 227 * 1024)
+    if (value < 0 || (size_t)value > shared_most)
         return failed(cudaErrorInvalidValue);
     shared_limits[kernel] = (size_t)value;
     return cudaSuccess;
