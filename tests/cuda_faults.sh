@@ -86,7 +86,7 @@ one() {
     fi
     local report values
     report=$(grep -m 1 '^emu: ' "$dir/log" | sed 's/^emu: //; s/block (\([^)]*\)) thread (\([^)]*\)): //; s|/tmp/[^ ]*/kernels|kernels|g')
-    values=$(grep -m 1 ', expected ' "$dir/log" | sed 's/ is .*//')
+    values=$(grep -m 1 ', expected ' "$dir/log" | sed 's/ is .*//; s/^[^ ]*: failed: fabs((double)(\([^)]*\)).*/\1/')
     rm -rf "$dir"
     echo "caught | $name | ${report:-value of $values}"
 }
