@@ -211,8 +211,8 @@ bool family_fill_layers(ModelTraits *t, LayerTraits layer);
 void family_layers(HfConfig *c, LayerTraits layer, ModelTraits *t);
 /* The second key where only that is there, else the first. */
 const char *family_key(const HfConfig *c, const char *first, const char *second);
-/* Whether layer_types says sliding_attention (not full_attention) of a layer; `absent` without such a list. */
-bool family_slides(HfConfig *c, const ModelTraits *t, int layer, bool absent);
+/* Whether layer_types says sliding_attention (not full_attention) of a layer, which takes a window; `absent` without such a list. */
+bool family_slides(HfConfig *c, const ModelTraits *t, int layer, int window, bool absent);
 /* A number above 0 whose absence means the class's default and whose null means none, which is 0. */
 float family_optional(HfConfig *c, const char *key, double absent);
 /* The mixture of t->d_expert wide experts: keys of their number and of the choices a token makes. */

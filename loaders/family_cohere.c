@@ -46,7 +46,7 @@ static void read_cohere2(HfConfig *c, ModelTraits *t)
     int window = (int)hf_config_int_or(c, "sliding_window", 1, FAMILY_MAX_POSITIONS, 4096);
     int period = (int)hf_config_int_or(c, "sliding_window_pattern", 1, FAMILY_MAX_LAYERS, 4);
     for (int l = 0; !c->status && l < t->n_layers; l++) {
-        bool slides = family_slides(c, t, l, (l + 1) % period != 0);
+        bool slides = family_slides(c, t, l, window, (l + 1) % period != 0);
         t->layers[l].window = slides ? window : 0;
         t->layers[l].rope = slides ? 0 : -1;
     }

@@ -84,10 +84,12 @@ const char *family_key(const HfConfig *c, const char *first, const char *second)
     return !hf_config_has(c, first) && hf_config_has(c, second) ? second : first;
 }
 
-bool family_slides(HfConfig *c, const ModelTraits *t, int layer, bool absent)
+bool family_slides(HfConfig *c, const ModelTraits *t, int layer, int window, bool absent)
 {
     static const char *const types[] = {"full_attention", "sliding_attention", NULL};
     int type = hf_config_word_at(c, "layer_types", types, layer, t->n_layers);
+    if (type == 1 && !window)
+        hf_config_fail(c, "layer_types", "entry %d: sliding_attention needs a sliding_window in use, found none", layer);
     return type < 0 ? absent : type == 1;
 }
 

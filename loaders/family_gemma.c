@@ -60,7 +60,7 @@ static void read_sliding(HfConfig *c, ModelTraits *t, double logit_cap, int peri
     int window = (int)hf_config_int_or(c, "sliding_window", 1, FAMILY_MAX_POSITIONS, 4096);
     family_layers(c, (LayerTraits){.window = 0, .rope = 0, .mlp = MLP_GATED}, t);
     for (int l = 0; !c->status && l < t->n_layers; l++)
-        t->layers[l].window = family_slides(c, t, l, (l + 1) % period != 0) ? window : 0;
+        t->layers[l].window = family_slides(c, t, l, window, (l + 1) % period != 0) ? window : 0;
 }
 
 static void read_gemma2(HfConfig *c, ModelTraits *t)

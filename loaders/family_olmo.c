@@ -79,7 +79,7 @@ static void read_olmo3(HfConfig *c, ModelTraits *t)
     int window = (int)hf_config_int_or(c, "sliding_window", 1, FAMILY_MAX_POSITIONS, 4096);
     family_layers(c, (LayerTraits){.window = 0, .rope = 0, .mlp = MLP_GATED}, t);
     for (int l = 0; !c->status && l < t->n_layers; l++)
-        if (family_slides(c, t, l, (l + 1) % 4 != 0))
+        if (family_slides(c, t, l, window, (l + 1) % 4 != 0))
             t->layers[l] = (LayerTraits){.window = window, .rope = 1, .mlp = MLP_GATED};
 }
 

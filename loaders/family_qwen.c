@@ -52,7 +52,7 @@ static void dense_layers(HfConfig *c, ModelTraits *t)
     int window = read_window(c), first = (int)hf_config_int_or(c, "max_window_layers", 0, FAMILY_MAX_LAYERS, 28);
     family_layers(c, (LayerTraits){.window = 0, .rope = 0, .mlp = MLP_GATED}, t);
     for (int l = 0; !c->status && l < t->n_layers; l++)
-        t->layers[l].window = family_slides(c, t, l, window && l >= first) ? window : 0;
+        t->layers[l].window = family_slides(c, t, l, window, window && l >= first) ? window : 0;
 }
 
 static void read_qwen2(HfConfig *c, ModelTraits *t)
@@ -95,7 +95,7 @@ static void read_qwen2_moe(HfConfig *c, ModelTraits *t)
     family_layers(c, (LayerTraits){.window = 0, .rope = 0, .mlp = MLP_GATED}, t);
     /* unlike its relatives: every other layer up to max_window_layers */
     for (int l = 0; !c->status && l < t->n_layers; l++)
-        t->layers[l].window = family_slides(c, t, l, window && l % 2 == 0 && l < end) ? window : 0;
+        t->layers[l].window = family_slides(c, t, l, window, window && l % 2 == 0 && l < end) ? window : 0;
     sparse_layers(c, t);
 }
 

@@ -26,14 +26,13 @@ static void read_smollm3(HfConfig *c, ModelTraits *t)
     t->attn_bias = t->attn_out_bias = hf_config_bool_or(c, "attention_bias", false);
     t->mlp_bias = hf_config_bool_or(c, "mlp_bias", false);
     int window = (int)hf_config_int_or(c, "sliding_window", 1, FAMILY_MAX_POSITIONS, 0);
-    bool used = hf_config_bool_or(c, "use_sliding_window", false);
+    if (!hf_config_bool_or(c, "use_sliding_window", false))
+        window = 0;
     int interval = (int)hf_config_int_or(c, "no_rope_layer_interval", 1, FAMILY_MAX_LAYERS, 4);
     family_layers(c, (LayerTraits){.window = 0, .rope = 0, .mlp = MLP_GATED}, t);
     for (int l = 0; !c->status && l < t->n_layers; l++) {
         bool rotates = hf_config_int_at(c, "no_rope_layers", l, t->n_layers, 0, 1, (l + 1) % interval != 0);
-        bool slides = family_slides(c, t, l, used && window && !rotates);
-        if (slides && !(used && window))
-            hf_config_fail(c, "layer_types", "sliding layers need use_sliding_window and a sliding_window");
+        bool slides = family_slides(c, t, l, window, window && !rotates);
         t->layers[l].rope = rotates ? 0 : -1;
         t->layers[l].window = slides ? window : 0;
     }
@@ -50,7 +49,7 @@ static void read_exaone4(HfConfig *c, ModelTraits *t)
     int period = (int)hf_config_int_or(c, "sliding_window_pattern", 0, FAMILY_MAX_LAYERS, 4);
     family_layers(c, (LayerTraits){.window = 0, .rope = 0, .mlp = MLP_GATED}, t);
     for (int l = 0; !c->status && window && l < t->n_layers; l++) {
-        bool slides = family_slides(c, t, l, period && (l + 1) % period != 0);
+        bool slides = family_slides(c, t, l, window, period && (l + 1) % period != 0);
         t->layers[l].window = slides ? window : 0;
         t->layers[l].rope = slides ? 0 : -1;
     }
@@ -74,7 +73,7 @@ static void read_ministral(HfConfig *c, ModelTraits *t)
     int window = (int)hf_config_int_or(c, "sliding_window", 1, FAMILY_MAX_POSITIONS, absent);
     family_layers(c, (LayerTraits){.window = 0, .rope = 0, .mlp = MLP_GATED}, t);
     for (int l = 0; !c->status && l < t->n_layers; l++)
-        t->layers[l].window = family_slides(c, t, l, window > 0) ? window : 0;
+        t->layers[l].window = family_slides(c, t, l, window, window > 0) ? window : 0;
 }
 
 static void read_helium(HfConfig *c, ModelTraits *t)

@@ -270,6 +270,7 @@ static const HfHarmless arithmetic[] = {
     {"clip_qkv", "null"},
     {"embedding_multiplier", "null|1"},
     {"final_logit_softcapping", "null"},
+    {"is_causal", "null|true"},
     {"is_encoder_decoder", "null|false"},
     {"kv_lora_rank", "null"},
     {"logit_scale", "null|1"},
@@ -504,6 +505,10 @@ static const JsonValue *rope_object(HfConfig *c, const HfRope *d, const char **w
     *where = "rope_scaling.";
     if (rope && rope->kind != JSON_OBJECT) {
         hf_config_fail(c, "rope_scaling", "expected an object or null");
+        return &nothing;
+    }
+    if (rope && rope->len && d->layer_type && look_given(c, "rope_parameters")) {
+        hf_config_fail(c, "rope_scaling", "expected it or rope_parameters by type of layer, found both");
         return &nothing;
     }
     if (rope && rope->len)

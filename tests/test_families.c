@@ -429,6 +429,8 @@ static void bad_tensors(void)
     "\"model_type\":\"llama\",\"num_hidden_layers\":3,\"hidden_size\":32,\"intermediate_size\":48,\"vocab_size\":128," \
     "\"num_attention_heads\":4,\"num_key_value_heads\":2,\"tie_word_embeddings\":true"
 #define MIXTRAL LLAMA ",\"model_type\":\"mixtral\""
+#define QWEN2 LLAMA ",\"model_type\":\"qwen2\",\"layer_types\":[\"full_attention\",\"sliding_attention\",\"full_attention\"]"
+#define GEMMA3 LLAMA ",\"model_type\":\"gemma3_text\",\"rope_scaling\":{\"rope_type\":\"linear\",\"factor\":2}"
 #define GPT2 "\"model_type\":\"gpt2\",\"n_layer\":3,\"n_embd\":32,\"n_head\":4,\"vocab_size\":128"
 
 static void bad_configurations(void)
@@ -487,6 +489,13 @@ static void bad_configurations(void)
         {MIXTRAL, "\"num_experts_per_tok\":5,\"num_local_experts\":4", "num_experts_per_tok"},
         {MIXTRAL, "\"num_local_experts\":1000000000", "num_local_experts"},
         {MIXTRAL, "\"attention_bias\":true", "attention_bias"},
+        {LLAMA, "\"is_causal\":false", "is_causal: value false is not supported"},
+        {QWEN2, "\"use_sliding_window\":true,\"sliding_window\":9", NULL},
+        {QWEN2, "\"sliding_window\":9", "layer_types: entry 1: sliding_attention needs a sliding_window in use"},
+        {QWEN2, "\"use_sliding_window\":true,\"sliding_window\":null", "layer_types: entry 1"},
+        {GEMMA3, "\"rope_theta\":1e6", NULL},
+        {GEMMA3, "\"rope_parameters\":{\"full_attention\":{\"rope_type\":\"default\"},\"sliding_attention\":{}}",
+         "rope_scaling: expected it or rope_parameters by type of layer, found both"},
         {GPT2, "\"reorder_and_upcast_attn\":true,\"n_inner\":null,\"scale_attn_weights\":false", NULL},
         {GPT2, "\"scale_attn_by_inverse_layer_idx\":true", "scale_attn_by_inverse_layer_idx: value true"},
         {GPT2, "\"add_cross_attention\":true", "add_cross_attention"},
