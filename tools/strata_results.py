@@ -20,8 +20,14 @@ import os
 import struct
 import sys
 
-import numpy as np
-import pandas as pd
+try:
+    import numpy as np
+    import pandas as pd
+except ImportError:
+    if __name__ != "__main__":
+        raise
+    print("strata_results.py: needs numpy and pandas: python3 -m pip install numpy pandas", file=sys.stderr)
+    sys.exit(2)
 
 DTYPES = {"F64": "<f8", "F32": "<f4", "I64": "<i8", "I32": "<i4"}
 PER_ORDER = ("nll", "kl", "word_start_logp", "rank", "top1")

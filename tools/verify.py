@@ -24,7 +24,11 @@ import os
 import struct
 import sys
 
-import numpy as np
+try:
+    import numpy as np
+except ImportError:
+    print("verify.py: needs numpy: python3 -m pip install numpy", file=sys.stderr)
+    sys.exit(2)
 
 STREAM = 1
 MIN_UNITS = 20

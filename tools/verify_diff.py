@@ -20,7 +20,11 @@ import os
 import struct
 import sys
 
-import numpy as np
+try:
+    import numpy as np
+except ImportError:
+    print("verify_diff.py: needs numpy: python3 -m pip install numpy", file=sys.stderr)
+    sys.exit(2)
 
 # Tensors are F32 of f64 sums over F32 streams: one rounding (2^-24) of the result, and sums of n terms in another order in f64. A cell
 # near 0 among larger ones is a mean of exact F32 differences, so relative bounds hold for each cell.
