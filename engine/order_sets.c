@@ -395,6 +395,14 @@ static int read_file(Builder *b, const char *path)
     return status;
 }
 
+/* Whether a text that names no file can be meant as an order: those begin with a layer, a group or a shuffle. */
+static bool begins_order(const char *text)
+{
+    while (isspace((unsigned char)*text))
+        text++;
+    return !*text || isdigit((unsigned char)*text) || *text == '(' || strncmp(text, "shuffle", 7) == 0;
+}
+
 int orders_read(const char *spec_or_file, int n_layers, OrderSet *out, Error *e)
 {
     Builder b;
@@ -409,6 +417,10 @@ int orders_read(const char *spec_or_file, int n_layers, OrderSet *out, Error *e)
         char *dot = strrchr(part, '.');
         if (dot && dot > part + 7)
             *dot = '\0';
+    } else if (!begins_order(spec_or_file)) {
+        status = error_set(e, STATUS_USAGE,
+                           "orders: \"%s\" is no file, and an order begins with a layer's number, \"(\" or \"shuffle(\"",
+                           spec_or_file);
     } else {
         Arena scratch = {0};
         Order parsed;

@@ -86,9 +86,7 @@ static int encode_file(const StrataTokenizeOptions *o, const Tokenizer *t, Token
         return encode_rows(o, t, list, out, e);
     StrBuf file = {0};
     int status = file_read(o->file, (size_t)1 << 34, &file, e);
-    if (!status)
-        status = encode_one(o, t, file.data ? file.data : "", file.len, list, out, e);
-    if (status)
+    if (!status && (status = encode_one(o, t, file.data ? file.data : "", file.len, list, out, e)))
         error_prefix(e, status, "%s", o->file);
     strbuf_free(&file);
     return status;

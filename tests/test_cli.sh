@@ -6,7 +6,12 @@ cd "$(dirname "$0")/.." || exit 1
 
 refuses 2 'unknown command' frobnicate
 refuses 2 'did you mean --max_samples' sweep --max_sample 3
+refuses 2 '`strata help tag` lists the options' tag --fine
 refuses 2 'a value is missing' sweep --model_name
+refuses 2 '--model_name: a value is missing' sweep --model_name --max_samples 3
+refuses 2 '--order: the value is empty' next --model_name $MODEL --text a --order ''
+refuses 2 'is too large' next --model_name $MODEL --text a --seed 99999999999999999999
+refuses 2 'gives no token' next --model_name $MODEL --text ''
 refuses 2 '--model_name is missing' sweep --dataset_path "$TEXT"
 refuses 2 'expected a whole number' sweep --model_name $MODEL --max_samples many
 refuses 2 'expected a size' sweep --model_name $MODEL --memory lots

@@ -279,6 +279,7 @@ static void a_spec_names_itself(void)
     CHECK_STR(s.path_part, part);
     order_set_free(&s);
     CHECK(orders_read("no/such/file", N_LAYERS, &s, &e) == STATUS_USAGE && s.orders == NULL);
+    CHECK(strstr(e.text, "\"no/such/file\" is no file") != NULL);
 }
 
 static void counts_of_experiments_are_checked(void)

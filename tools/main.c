@@ -139,7 +139,7 @@ static int command_trace(int argc, char **argv, StrataError *e)
 {
     StrataTraceOptions o = {0};
     const Option own[] = {
-        {"--text", OPTION_STRING, &o.text},
+        {"--text", OPTION_TEXT, &o.text},
         {"--ids", OPTION_STRING, &o.ids},
         {"--order", OPTION_STRING, &o.order},
         {"--output", OPTION_STRING, &o.output},
@@ -152,7 +152,7 @@ static int command_next(int argc, char **argv, StrataError *e)
 {
     StrataNextOptions o = {0};
     const Option own[] = {
-        {"--text", OPTION_STRING, &o.text},
+        {"--text", OPTION_TEXT, &o.text},
         {"--ids", OPTION_STRING, &o.ids},
         {"--order", OPTION_STRING, &o.order},
         {"--top", OPTION_INT, &o.top},
@@ -172,7 +172,7 @@ static int command_tokenize(int argc, char **argv, StrataError *e)
 {
     StrataTokenizeOptions o = {0};
     const Option own[] = {
-        {"--text", OPTION_STRING, &o.text},
+        {"--text", OPTION_TEXT, &o.text},
         {"--file", OPTION_STRING, &o.file},
         {"--jsonl", OPTION_FLAG, &o.jsonl},
         {"--add_special", OPTION_FLAG, &o.add_special},
@@ -290,7 +290,7 @@ static int command_audit(int argc, char **argv, StrataError *e)
     StrataAuditOptions o = {0};
     OptionList orders = {0};
     const Option own[] = {
-        {"--text", OPTION_STRING, &o.text},
+        {"--text", OPTION_TEXT, &o.text},
         {"--ids", OPTION_STRING, &o.ids},
         {"--against", OPTION_STRING, &o.against},
         {"--output", OPTION_STRING, &o.output},

@@ -2,6 +2,7 @@
 #include "tools/options.h"
 
 #include <errno.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,18 +49,30 @@ static size_t distance(const char *a, const char *b)
     return row[n];
 }
 
-static int unknown(const Option *options, size_t n, const char *given, StrataError *e)
+/* The option that a word names; NULL when none. */
+static const Option *find(const Option *options, size_t n, const char *given)
 {
-    const char *nearest = "strata help";
-    size_t best = 5;
+    for (size_t i = 0; i < n; i++)
+        if (same_name(options[i].name, given))
+            return &options[i];
+    return NULL;
+}
+
+/* Names the nearest option when it is near enough to be a slip of the fingers: a third of its letters may differ. */
+static int unknown(const Option *options, size_t n, const char *given, const char *command, StrataError *e)
+{
+    const char *nearest = NULL;
+    size_t best = SIZE_MAX;
     for (size_t i = 0; i < n; i++) {
         size_t d = distance(given, options[i].name);
-        if (d < best) {
+        if (d < best && 3 * d <= strlen(options[i].name)) {
             best = d;
             nearest = options[i].name;
         }
     }
-    return fail(e, "unknown option \"%s\"; did you mean %s?", given, nearest);
+    if (nearest)
+        return fail(e, "unknown option \"%s\"; did you mean %s?", given, nearest);
+    return fail(e, "unknown option \"%s\"; `strata help %s` lists the options", given, command);
 }
 
 static int parse_count(const char *name, const char *text, uint64_t *out, StrataError *e)
@@ -67,6 +80,8 @@ static int parse_count(const char *name, const char *text, uint64_t *out, Strata
     char *end;
     errno = 0;
     unsigned long long value = strtoull(text, &end, 10);
+    if (errno == ERANGE && text[0] != '-')
+        return fail(e, "%s: \"%s\" is too large", name, text);
     if (end == text || *end || errno || strchr(text, '-'))
         return fail(e, "%s: \"%s\", expected a whole number", name, text);
     *out = value;
@@ -102,6 +117,7 @@ static int store(const Option *o, const char *text, StrataError *e)
     int status;
     switch (o->kind) {
     case OPTION_STRING:
+    case OPTION_TEXT:
         *(const char **)o->value = text;
         return 0;
     case OPTION_INT:
@@ -129,12 +145,9 @@ int options_parse(const Option *options, size_t n_options, int argc, char **argv
             rest->values[rest->n++] = argv[i];
             continue;
         }
-        const Option *o = NULL;
-        for (size_t k = 0; k < n_options && !o; k++)
-            if (same_name(options[k].name, argv[i]))
-                o = &options[k];
+        const Option *o = find(options, n_options, argv[i]);
         if (!o)
-            return unknown(options, n_options, argv[i], e);
+            return unknown(options, n_options, argv[i], argv[1], e);
         const char *equals = strchr(argv[i], '=');
         if (o->kind == OPTION_FLAG) {
             if (equals)
@@ -151,9 +164,13 @@ int options_parse(const Option *options, size_t n_options, int argc, char **argv
                 return fail(e, "%s: a value is missing%s", o->name, "");
             continue;
         }
-        if (!equals && i + 1 >= argc)
+        const char *value = equals ? equals + 1 : i + 1 < argc ? argv[++i] : NULL;
+        /* `--model_name --threads 2` lacks a value; "--threads" as a value is written --model_name=--threads */
+        if (!value || (!equals && find(options, n_options, value)))
             return fail(e, "%s: a value is missing%s", o->name, "");
-        int status = store(o, equals ? equals + 1 : argv[++i], e);
+        if (!*value && o->kind != OPTION_TEXT)
+            return fail(e, "%s: the value is empty%s", o->name, "");
+        int status = store(o, value, e);
         if (status)
             return status;
     }

@@ -7,7 +7,8 @@
 #include "engine/strata.h"
 
 typedef enum OptionKind {
-    OPTION_STRING, /* const char ** */
+    OPTION_STRING, /* const char **, not empty */
+    OPTION_TEXT,   /* const char **, may be empty */
     OPTION_INT,    /* int *, at least 0 */
     OPTION_COUNT,  /* uint64_t * */
     OPTION_BYTES,  /* uint64_t *: "8G", "512M", "64K", plain bytes */
@@ -26,8 +27,9 @@ typedef struct Option {
     void *value;
 } Option;
 
-/* Reads argv[first..]. Words that are no option go to rest (may be NULL: they are an error). An unknown option is an error that
- * names the nearest known one. Returns 0, or 2 with the error filled. */
+/* Reads argv[first..], argv[1] being the command. Words that are no option go to rest (may be NULL: they are an error). An unknown option
+ * is an error that names the nearest known one; so is a missing or empty value (a word that names an option is no value).
+ * Returns 0, or 2 with the error filled. */
 int options_parse(const Option *options, size_t n_options, int argc, char **argv, int first, OptionList *rest, StrataError *e);
 
 #endif
