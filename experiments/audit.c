@@ -177,7 +177,8 @@ static int against_dump(const StrataAuditOptions *o, const Workbench *bench, Err
                       .precision = {.store = record.store},
                       .how = audit_roundings_of(&bench->model.traits),
                       .rope = bench->session.rope,
-                      .pool = bench->session.pool};
+                      .pool = bench->session.pool,
+                      .stop = bench->common->stop};
     if (!status)
         status = audit_report_make(&in, &report, e);
     if (!status)

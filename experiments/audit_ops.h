@@ -3,6 +3,8 @@
 #ifndef STRATA_EXPERIMENTS_AUDIT_OPS_H
 #define STRATA_EXPERIMENTS_AUDIT_OPS_H
 
+#include <signal.h>
+
 #include "engine/model.h"
 #include "experiments/audit_math.h"
 #include "experiments/audit_record.h"
@@ -67,6 +69,7 @@ typedef struct AuditInputs {
     AuditRoundings how; /* where the run rounds: zero for ours */
     RopeArithmetic rope;
     Pool *pool;
+    const volatile sig_atomic_t *stop; /* non-zero: audit_report_make gives up; may be NULL */
 } AuditInputs;
 
 typedef struct AuditMeasure {

@@ -61,6 +61,10 @@ int audit_report_make(const AuditInputs *in, AuditReport *out, Error *e)
     for (size_t i = 0; !status && i < out->n; i++) {
         AuditFinding *f = &out->findings[i];
         f->op = &out->ops[i];
+        if (in->stop && *in->stop) {
+            status = error_set(e, STATUS_INTERRUPTED, "audit: interrupted; nothing was written");
+            break;
+        }
         if ((status = judge(in, f->op, y, &f->measure, e)))
             break;
         out->n_undecided += f->measure.n_undecided;

@@ -76,6 +76,14 @@ wait $pid
 status=$?
 [ $status = 130 ] && grep -q 'to go on: .*--output_dir' "$tmp/err" && ok || bad "SIGINT: exit $status"
 
+"$STRATA" audit --model_name $MODEL --text "$(head -c 6000 "$TEXT")" --output "$tmp/audit.json" >"$tmp/out" 2>"$tmp/err" &
+pid=$!
+sleep 0.4
+kill -INT $pid
+wait $pid
+status=$?
+[ $status = 130 ] && [ ! -e "$tmp/audit.json" ] && ok || bad "SIGINT in an audit: exit $status"
+
 works 'a finished sweep again' $sweep --output_dir "$tmp/whole"
 refuses 2 '--force' sweep --model_name $MODEL --dataset_path $TEXT --max_samples 40 --context 64 --experiment exchange --quiet --output_dir "$tmp/whole"
 
