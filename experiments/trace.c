@@ -22,6 +22,7 @@ typedef struct Trace {
     size_t n_entries;
     int fd;
     const char *path;
+    char *part;    /* written under this name, which becomes path when all is there; NULL: nothing to take away */
     double *host;  /* [T, D] */
     float *narrow; /* [T, D] */
     DType dtype;
@@ -120,6 +121,10 @@ static int open_file(Trace *t, const char *spec, Error *e)
              add_entry(t, "nll", DTYPE_F32, t->n - 1, 0) || add_entry(t, "ids", DTYPE_I32, t->n, 0);
     if (failed)
         return error_set(e, STATUS_FAILED, "%s: out of memory", t->path);
+    size_t room = strlen(t->path) + sizeof ".part";
+    if (!(t->part = malloc(room)))
+        return error_set(e, STATUS_FAILED, "%s: out of memory", t->path);
+    snprintf(t->part, room, "%s.part", t->path);
     const char *const metadata[][2] = {{"model", t->bench.path.name},
                                        {"order", spec},
                                        {"dtype", t->bench.dtype},
@@ -130,7 +135,7 @@ static int open_file(Trace *t, const char *spec, Error *e)
     int status =
         safetensors_header(t->entries, t->n_entries, metadata, sizeof metadata / sizeof metadata[0], &header, &total, e);
     if (!status) {
-        t->fd = open(t->path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+        t->fd = open(t->part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
         if (t->fd < 0 || ftruncate(t->fd, (off_t)total) || pwrite(t->fd, header.data, header.len, 0) != (ssize_t)header.len)
             status = error_set(e, STATUS_FAILED, "%s: cannot write: %s", t->path, strerror(errno));
     }
@@ -173,6 +178,8 @@ static int trace(const StrataTraceOptions *o, Trace *t, Error *e)
     status = run_block(t->run, &block, &hooks, e);
     if (!status && fsync(t->fd) && errno != EINVAL && errno != EROFS)
         status = error_set(e, STATUS_FAILED, "%s: cannot write: %s", t->path, strerror(errno));
+    if (!status && rename(t->part, t->path))
+        status = error_set(e, STATUS_FAILED, "%s: cannot write: %s", t->path, strerror(errno));
     if (!status && o->common.out)
         fprintf(o->common.out, "%s: %zu tensors of %zu tokens, width %zu, order %s\n", t->path, t->n_entries, t->n, d,
                 t->order.spec);
@@ -185,6 +192,9 @@ int strata_trace(const StrataTraceOptions *options, StrataError *e)
     int status = trace(options, &t, e);
     if (t.fd >= 0 && close(t.fd) && !status)
         status = error_set(e, STATUS_FAILED, "%s: cannot write: %s", t.path, strerror(errno));
+    if (status && t.part)
+        unlink(t.part);
+    free(t.part);
     run_close(t.run);
     free(t.host);
     free(t.narrow);

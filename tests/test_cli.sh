@@ -41,6 +41,9 @@ refuses 1 'model.safetensors' sweep --model_name "$tmp/nan" --dataset_path "$TEX
 works 'help' "$STRATA" help
 works 'next' "$STRATA" next --model_name $MODEL --text "The captain" --order 0-4,6-11 --json
 works 'trace' "$STRATA" trace --model_name $MODEL --text "The captain" --output "$tmp/t.safetensors"
+cp "$tmp/t.safetensors" "$tmp/earlier"
+(ulimit -f 8 && exec "$STRATA" trace --model_name $MODEL --text "The captain of the ship" --output "$tmp/t.safetensors") >"$tmp/out" 2>"$tmp/err"
+[ $? = 1 ] && cmp -s "$tmp/t.safetensors" "$tmp/earlier" && [ ! -e "$tmp/t.safetensors.part" ] && ok || bad 'a trace that finds no room'
 works 'inspect' "$STRATA" inspect --model_name $MODEL --json
 printf '{"text":"a b"}\n\n{"ids":[1],"text":"c"}\n' >"$tmp/rows.jsonl"
 works 'tokenize' "$STRATA" tokenize --model_name $MODEL --file "$tmp/rows.jsonl" --jsonl --json
@@ -76,7 +79,15 @@ wait $pid
 status=$?
 [ $status = 130 ] && grep -q 'to go on: .*--output_dir' "$tmp/err" && ok || bad "SIGINT: exit $status"
 
-"$STRATA" audit --model_name $MODEL --text "$(head -c 6000 "$TEXT")" --output "$tmp/audit.json" >"$tmp/out" 2>"$tmp/err" &
+yes 'The cat sat on the mat.' | head -c 20000000 >"$tmp/long.txt"
+"$STRATA" tokenize --model_name $MODEL --file "$tmp/long.txt" >/dev/null 2>"$tmp/err" &
+pid=$!
+sleep 0.4
+kill -INT $pid
+wait $pid
+status=$?
+[ $status = 130 ] && ok || bad "SIGINT where nothing is written: exit $status"
+"$STRATA" audit --model_name $MODEL --text "$(head -c 3000 "$TEXT")" --output "$tmp/audit.json" >"$tmp/out" 2>"$tmp/err" &
 pid=$!
 sleep 0.4
 kill -INT $pid

@@ -11,11 +11,14 @@
 #include "tools/help.h"
 #include "tools/options.h"
 
-static volatile sig_atomic_t stop;
+static volatile sig_atomic_t stop, only_prints;
 
-/* The first signal asks for an orderly end; a second one ends at once. */
+/* The first signal asks for an orderly end; a second one ends at once, as does the first where nothing is written that could be left behind
+ * half done. */
 static void on_signal(int number)
 {
+    if (only_prints)
+        _exit(130);
     if (stop)
         _exit(128 + number);
     stop = 1;
@@ -398,14 +401,16 @@ static int command_dim(int argc, char **argv, StrataError *e)
 typedef struct Command {
     const char *name;
     int (*run)(int argc, char **argv, StrataError *e);
+    int only_prints; /* writes to standard output alone */
 } Command;
 
 static const Command commands[] = {
-    {"sweep", command_sweep},     {"pos", command_pos},           {"trace", command_trace},     {"next", command_next},
-    {"inspect", command_inspect}, {"tokenize", command_tokenize}, {"compare", command_compare}, {"report", command_report},
-    {"merge", command_merge},     {"status", command_status},     {"tag", command_tag},         {"audit", command_audit},
-    {"serve", command_serve},     {"pairs", command_pairs},       {"pull", command_pull},       {"diff", command_diff},
-    {"dim", command_dim},
+    {"sweep", command_sweep, 0},     {"pos", command_pos, 0},         {"trace", command_trace, 0},
+    {"next", command_next, 1},       {"inspect", command_inspect, 1}, {"tokenize", command_tokenize, 1},
+    {"compare", command_compare, 0}, {"report", command_report, 0},   {"merge", command_merge, 0},
+    {"status", command_status, 0},   {"tag", command_tag, 0},         {"audit", command_audit, 0},
+    {"serve", command_serve, 0},     {"pairs", command_pairs, 0},     {"pull", command_pull, 0},
+    {"diff", command_diff, 0},       {"dim", command_dim, 0},
 };
 
 static int wants_help(int argc, char **argv)
@@ -437,6 +442,7 @@ static int dispatch(int argc, char **argv, StrataError *e)
             help_print(name, stdout);
             return 0;
         }
+        only_prints = commands[i].only_prints;
         return commands[i].run(argc, argv, e);
     }
     snprintf(e->text, sizeof e->text, "unknown command \"%s\"; `strata help` lists the commands", name);
