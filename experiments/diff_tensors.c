@@ -7,10 +7,12 @@
  *   final_norm.C.K [D]                         mean |x_b - x_a| after the final norm
  *   sigma, mad, corpus_mean, unrelated [P, D]  of the held-out corpus; unrelated over sigma
  * C a category, K a position class that has pairs. NaN where there is nothing to tell. */
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "engine/base/file.h"
 #include "experiments/diff_write.h"
@@ -150,9 +152,13 @@ int diff_write_tensors(const Diff *s, Error *e)
             values[i] = value(s, &items[t], i);
         good = fwrite(values, sizeof *values, count, f) == count;
     }
-    good = f && fclose(f) == 0 && good && rename(part, path) == 0;
-    if (!status && !good)
-        status = error_set(e, STATUS_FAILED, "%s: cannot write", path);
+    good = good && fflush(f) == 0 && fsync(fileno(f)) == 0 && rename(part, path) == 0;
+    if (!status && !good) {
+        status = error_set(e, STATUS_FAILED, "%s: cannot write: %s", path, strerror(errno));
+        unlink(part);
+    }
+    if (f)
+        fclose(f);
     strbuf_free(&header);
     free(values);
     free(path);

@@ -364,7 +364,8 @@ static int lock_dir(RunRecord *r, Error *e)
         return error_set(e, STATUS_FAILED, "%s: cannot open the result folder: %s", r->dir, strerror(errno));
     /* A file system without locks is no reason to fail. */
     if (flock(r->lock_fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
-        return error_set(e, STATUS_FAILED, "%s: another strata is writing to this folder; wait for it, or give --tag", r->dir);
+        return error_set(e, STATUS_FAILED,
+                         "%s: another strata is writing to this folder; wait for it, or give another --output_dir", r->dir);
     return STATUS_OK;
 }
 
