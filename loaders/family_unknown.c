@@ -11,6 +11,10 @@ static const struct {
     {"deepseek_v", "qwen2_moe", "latent attention (keys and values rebuilt from one compressed vector)"},
     {"minicpm3", "llama", "latent attention (keys and values rebuilt from one compressed vector)"},
     {"kimi", "qwen2_moe", "latent attention (keys and values rebuilt from one compressed vector)"},
+    {"longcat_flash", "qwen2_moe", "latent attention (keys and values rebuilt from one compressed vector)"},
+    {"glm_moe_dsa", "qwen2_moe", "latent attention (keys and values rebuilt from one compressed vector)"},
+    {"youtu", "llama", "latent attention (keys and values rebuilt from one compressed vector)"},
+    {"mimo_v2", "qwen3_moe", "attention sinks"},
     {"gpt_oss", "mixtral", "attention sinks and biased experts in MXFP4"},
     {"llama4", "llama", "attention in chunks and a router by sigmoid"},
     {"gemma3n", "gemma3_text", "several residual streams and embeddings of each layer"},
@@ -30,6 +34,9 @@ static const struct {
     {"bamba", "llama", "layers with a recurrent state"},
     {"nemotron_h", "llama", "layers with a recurrent state"},
     {"recurrent_gemma", "gemma", "layers with a recurrent state"},
+    {"granitemoehybrid", "granitemoeshared", "layers with a recurrent state"},
+    {"zamba", "llama", "layers with a recurrent state"},
+    {"xlstm", "llama", "layers with a recurrent state"},
     {"rwkv", "llama", "layers with a recurrent state"},
     {"lfm2", "llama", "layers of convolution"},
     {"glm4_moe", "qwen2_moe", "a router by sigmoid with groups of experts"},
@@ -37,6 +44,12 @@ static const struct {
     {"dots1", "qwen3_moe", "a router by sigmoid with groups of experts"},
     {"minimax", "mixtral", "layers of linear attention"},
     {"phimoe", "mixtral", "a router that masks by jitter (sparsemixer)"},
+    {"olmo_hybrid", "olmo3", "layers of linear attention"},
+    {"bailing_hybrid", "qwen3_moe", "layers of linear attention"},
+    {"apertus", "llama", "the activation xIELU"},
+    {"bitnet", "llama", "norms inside attention and MLP"},
+    {"diffllama", "llama", "attention as the difference of two softmaxes"},
+    {"jetmoe", "mixtral", "attention that is a mixture"},
     {"xglm", "gpt2", "positions by fixed sinusoids"},
     {"t5", "gpt2", "an encoder"},
     {"mt5", "gpt2", "an encoder"},
@@ -66,7 +79,7 @@ static size_t distance(const char *a, const char *b)
 
 int family_unknown(const char *const *names, size_t n, const char *path, const char *key, const char *name, Error *e)
 {
-    const char *nearest = names[0], *missing = "none of its traits are known";
+    const char *nearest = names[0], *missing = "what it needs beyond that family is not known here";
     size_t least = SIZE_MAX;
     for (size_t i = 0; i < n; i++) {
         size_t d = distance(names[i], name);
@@ -75,10 +88,12 @@ int family_unknown(const char *const *names, size_t n, const char *path, const c
             nearest = names[i];
         }
     }
+    const char *how = 3 * least <= strlen(name) ? "" : " by name"; /* what is no slip of the fingers is no kinship either */
     for (size_t i = 0; i < sizeof outside / sizeof *outside; i++) {
         if (strncmp(name, outside[i].begins, strlen(outside[i].begins)) == 0) {
             nearest = outside[i].nearest;
             missing = outside[i].missing;
+            how = "";
             break;
         }
     }
@@ -87,6 +102,6 @@ int family_unknown(const char *const *names, size_t n, const char *path, const c
         size_t len = strlen(known);
         snprintf(known + len, sizeof known - len, i ? " %s" : "%s", names[i]);
     }
-    return error_set(e, STATUS_FAILED, "%s: %s: \"%s\" is not supported; the nearest is %s; missing: %s (supported: %s)", path,
-                     key, name, nearest, missing, known);
+    return error_set(e, STATUS_FAILED, "%s: %s: \"%s\" is not supported; the nearest%s is %s; missing: %s (supported: %s)",
+                     path, key, name, how, nearest, missing, known);
 }

@@ -444,6 +444,8 @@ static void bad_configurations(void)
         {LLAMA, "\"rope_scaling\":{\"type\":\"default\"}", NULL},
         {LLAMA, "\"rope_scaling\":{},\"rope_parameters\":{\"rope_type\":\"linear\",\"factor\":2}", NULL},
         {LLAMA, "\"model_type\":\"llamba\"", "\"llamba\" is not supported; the nearest is llama;"},
+        {LLAMA, "\"model_type\":\"apertus\"", "the nearest is llama; missing: the activation xIELU"},
+        {LLAMA, "\"model_type\":\"nanochat\"", "the nearest by name is"},
         {LLAMA, "\"model_type\":7", "model_type"},
         {LLAMA, "\"hidden_act\":\"quick_gelu\"", "\"quick_gelu\" is not supported (silu"},
         {LLAMA, "\"hidden_act\":3", "hidden_act"},
