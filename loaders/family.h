@@ -1,7 +1,8 @@
-/* family.h: what a family file gives to families.c: how it reads a configuration, and a table of its tensors. */
+/* family.h: what a family file gives to families.c and family_bind.c: how it reads a configuration, and a table of its tensors. */
 #ifndef STRATA_LOADERS_FAMILY_H
 #define STRATA_LOADERS_FAMILY_H
 
+#include "loaders/families.h"
 #include "loaders/gguf.h"
 #include "loaders/hf_config.h"
 #include "loaders/tensor_file.h"
@@ -204,6 +205,13 @@ void family_alibi(HfConfig *c, double most, double scale, ModelTraits *t);
 
 /* The same without a configuration: false when memory is out. */
 bool family_fill_alibi(ModelTraits *t, double most, double scale);
+
+/* transformers unties a head that lies in the file with other values than the embedding, whatever the configuration says: sets
+ * t->tied_embeddings accordingly. */
+void family_resolve_tie(const Family *family, const TensorFile *f, ModelTraits *t);
+/* family_bind (families.h) once the family is found; *out is zeroed. */
+int family_bind_tensors(const Family *family, const ModelTraits *traits, const TensorFile *tensors, ModelBindings *out,
+                        Error *e);
 
 /* Sets all [L] layers alike; L from t->n_layers. False when memory is out. */
 bool family_fill_layers(ModelTraits *t, LayerTraits layer);

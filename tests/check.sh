@@ -67,6 +67,7 @@ symbols() {
                 list["engine/taps.c"] = "tap"
                 list["kernels/cpu/ops_cpu.c"] = "cpu"
                 list["loaders/families.c"] = "family"
+                list["loaders/family_bind.c"] = "family"
                 list["loaders/tokenizer.c"] = "token"
                 list["loaders/tokenizer_bpe.c"] = "bpe merges vocab token"
                 list["loaders/tokenizer_text.c"] = "span text"
