@@ -138,13 +138,29 @@ static size_t core_bytes(const unsigned char *s, size_t n)
     return i;
 }
 
-static bool is_address(const unsigned char *s, size_t n)
+/* What is left of a run. Its marks of addresses are searched for once, not at every word: a run may be the whole text. */
+typedef struct Rest {
+    const unsigned char *end, *at_sign, *last_dot; /* the first "@" that is not behind, the run's last "."; NULL: none */
+} Rest;
+
+static Rest rest_begin(const unsigned char *s, size_t n)
 {
+    Rest rest = {.end = s + n, .at_sign = memchr(s, '@', n)};
+    for (size_t i = n; i > 0 && !rest.last_dot; i--)
+        rest.last_dot = s[i - 1] == '.' ? s + i - 1 : NULL;
+    return rest;
+}
+
+static bool is_address(const unsigned char *s, Rest *rest)
+{
+    size_t n = (size_t)(rest->end - s);
+    if (rest->at_sign && rest->at_sign < s)
+        rest->at_sign = memchr(s, '@', n);
+    const unsigned char *at = rest->at_sign;
     if ((n > 7 && !strncasecmp((const char *)s, "http://", 7)) || (n > 8 && !strncasecmp((const char *)s, "https://", 8)) ||
         (n > 4 && !strncasecmp((const char *)s, "www.", 4)))
         return true;
-    const unsigned char *at = memchr(s, '@', n);
-    return at && at > s && at + 1 < s + n && memchr(at, '.', (size_t)(s + n - at)) && is_letter(at[1]);
+    return at && at > s && at + 1 < rest->end && rest->last_dot && rest->last_dot > at && is_letter(at[1]);
 }
 
 static bool is_smiley(const unsigned char *s, size_t n)
@@ -160,6 +176,7 @@ static bool is_smiley(const unsigned char *s, size_t n)
 static int split_run(const unsigned char *text, size_t begin, size_t end, WordList *list, Error *e)
 {
     size_t at = begin;
+    Rest rest = rest_begin(text + begin, end - begin);
     int status = STATUS_OK;
     while (at < end && !status) {
         const unsigned char *s = text + at;
@@ -167,7 +184,7 @@ static int split_run(const unsigned char *text, size_t begin, size_t end, WordLi
         size_t quote = apostrophe_bytes(s, n);
         if (is_smiley(s, n)) {
             core = n;
-        } else if (is_address(s, n)) {
+        } else if (is_address(s, &rest)) {
             for (core = n; core > 1 && strchr(".,;:!?)]}>\"'", s[core - 1]) && s[core - 1];)
                 core--;
         } else if (core) {

@@ -190,7 +190,14 @@ static void spans_hold_whole_characters(void)
     check_spans(line, n);
     memset(line, 'x', n);
     check_spans(line, n);
+    /* Long runs without a space: time must not grow with their square. */
     memset(line, '\'', n);
+    check_spans(line, n);
+    for (size_t i = 0; i < n; i++)
+        line[i] = "a@"[i % 2];
+    check_spans(line, n);
+    for (size_t i = 0; i < n; i++)
+        line[i] = "a@("[i % 3];
     check_spans(line, n);
     free(line);
 }
