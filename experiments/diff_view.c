@@ -176,6 +176,7 @@ static void read_category(Reader *in, const ResultNode *at, DiffViewCategory *c)
     c->scope = text(in, at, "scope", "none");
     c->control_is_far = result_is_true(at, "control_is_far");
     c->n_pairs = number(in, at, "n_pairs");
+    c->n_matched = number(in, at, "n_matched");
     c->n_templates = number(in, at, "n_templates");
     c->n_word_pairs = number(in, at, "n_word_pairs");
     ResultNode list = part(in, at, "positions"), item = {0};

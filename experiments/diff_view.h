@@ -66,6 +66,7 @@ typedef struct DiffViewPosition { /* one position class of one category */
 } DiffViewPosition;
 
 typedef struct DiffViewCategory {
+    double n_matched;                /* pairs that have a control */
     bool control_is_far;             /* the control's tokens lie farther apart than the pairs': nothing is claimed */
     const char *name, *kind, *scope; /* kind: meaning, error, choice; scope: category, words, none */
     double n_pairs, n_templates, n_word_pairs;

@@ -76,7 +76,8 @@ static int write_latex(const Work *w, const char *name, const Table *t, const ch
 
 static const char *scope_text(const Work *w, const DiffViewCategory *c)
 {
-    return say(w, c->control_is_far                   ? "none: control too far"
+    return say(w, c->n_matched == 0                   ? "no test"
+                  : c->control_is_far                 ? "none: control too far"
                   : strcmp(c->scope, "category") == 0 ? "the category"
                   : strcmp(c->scope, "words") == 0    ? "these words only"
                                                       : "no test");
@@ -335,10 +336,10 @@ static void methods_en(const Work *w, StrBuf *out)
         "rejected (%.0f under any "
         "dependence, Benjamini and Yekutieli 2001); %.0f claims remain. ",
         DIFF_STATS_RATIO, DIFF_STATS_RATIO, v->n_tested, v->n_rejected, v->n_rejected_any_dependence, v->n_claims);
-    strbuf_printf(
-        out,
-        "%zu categories have at least %d templates and %d word pairs; claims of the %zu others are about these words only. ",
-        n_category, DIFF_STATS_MIN_CLUSTERS, DIFF_STATS_MIN_CLUSTERS, n_words);
+    strbuf_printf(out,
+                  "%zu categories have pairs with a control from at least %d templates and %d word pairs; claims of the %zu "
+                  "others are about these words only. ",
+                  n_category, DIFF_STATS_MIN_CLUSTERS, DIFF_STATS_MIN_CLUSTERS, n_words);
     StrBuf far = {0};
     if (list_far(w, &far))
         strbuf_printf(
@@ -387,7 +388,7 @@ static void methods_ja(const Work *w, StrBuf *out)
         "2001）、主張は %.0f 個である。",
         DIFF_STATS_RATIO, DIFF_STATS_RATIO, v->n_tested, v->n_rejected, v->n_rejected_any_dependence, v->n_claims);
     strbuf_printf(out,
-                  "%zu 個のカテゴリーはテンプレートと単語対がそれぞれ %d 以上ある。それ以外の %zu "
+                  "%zu 個のカテゴリーでは、対照をもつ対がテンプレートと単語対のそれぞれ %d 以上にわたる。それ以外の %zu "
                   "個についての主張は、用いた単語についてのみのものである。",
                   n_category, DIFF_STATS_MIN_CLUSTERS, n_words);
     StrBuf far = {0};

@@ -1,12 +1,9 @@
 /* test_compare.c: results over each other. The common bytes against sets written by hand; whole comparisons of made-up result folders
  * against numpy and scipy (tests/data/compare/expected.json, written by tools/make_compare_fixture.py); refusals; figures. */
-#include "tests/test.h"
+#include "tests/read_json.h"
 
 #include <unistd.h>
 
-#include "engine/base/arena.h"
-#include "engine/base/file.h"
-#include "engine/base/json.h"
 #include "experiments/captions.h"
 #include "experiments/compare.h"
 #include "experiments/figure.h"
@@ -159,17 +156,6 @@ static void rows_read_and_refused(void)
 
 /* ---- whole comparisons ---- */
 
-static const JsonValue *read_json(const char *path)
-{
-    StrBuf text = {0};
-    Error e = {""};
-    const JsonValue *root = NULL;
-    CHECK_MSG(file_read(path, 8 << 20, &text, &e) == 0 && json_parse(text.data, text.len, path, &arena, &root, &e) == 0, "%s",
-              e.text);
-    strbuf_free(&text);
-    return root;
-}
-
 static const JsonValue *at(const JsonValue *v, const char *key)
 {
     const JsonValue *found = json_get(v, key);
@@ -205,10 +191,10 @@ static void check_against_numpy(const char *const *files, size_t n, const char *
 {
     Error e = {""};
     char path[256];
-    const JsonValue *want = at(read_json(DATA "expected.json"), which);
+    const JsonValue *want = at(read_json(DATA "expected.json", &arena), which);
     CHECK_MSG(run(files, n, NULL, NULL, NULL, &e) == 0, "%s", e.text);
     snprintf(path, sizeof path, "%s/compare.json", temp);
-    const JsonValue *got = read_json(path), *models = at(got, "models"), *pairs = at(got, "rank_correlation");
+    const JsonValue *got = read_json(path, &arena), *models = at(got, "models"), *pairs = at(got, "rank_correlation");
     if (!models || models->len != n || !pairs) {
         CHECK_MSG(false, "models or pairs are missing");
         return;
@@ -265,7 +251,7 @@ static void one_tokenizer(void)
     const char *files[] = {DATA "a/ppl.json", DATA "a_block/ppl.json"};
     CHECK_MSG(run(files, 2, "removal", NULL, NULL, &e) == 0, "%s", e.text);
     snprintf(path, sizeof path, "%s/compare.json", temp);
-    const JsonValue *got = read_json(path), *ppl = read_json(files[1]);
+    const JsonValue *got = read_json(path, &arena), *ppl = read_json(files[1], &arena);
     CHECK(json_is_string(at(got, "metric"), "delta_nll") && json_is_string(at(got, "depth"), "absolute"));
     const JsonValue *g = &at(&at(got, "models")->items[1], "orders")->items[3], *w = &at(ppl, "orders")->items[3];
     CHECK(number_at(g, "delta_nll") == number_at(w, "delta_nll"));
@@ -283,7 +269,7 @@ static void one_tokenizer(void)
     snprintf(y, sizeof y, "%s/y", temp);
     const char *bare[] = {x, y};
     CHECK_MSG(run(bare, 2, NULL, NULL, NULL, &e) == 0, "%s", e.text);
-    const JsonValue *without = read_json(path);
+    const JsonValue *without = read_json(path, &arena);
     CHECK(at(without, "common")->kind == JSON_NULL);
     CHECK(number_at(&at(without, "rank_correlation")->items[0], "spearman") ==
           number_at(&at(got, "rank_correlation")->items[0], "spearman"));
@@ -365,7 +351,7 @@ static void words_that_all_count(void)
     size_t n_checked = 0;
     for (size_t m = 0; m < 2; m++) {
         snprintf(path, sizeof path, "%s/pos.json", files[m]);
-        const JsonValue *groups = at(read_json(path), "groups");
+        const JsonValue *groups = at(read_json(path, &arena), "groups");
         for (size_t g = 0; groups && g < groups->len; g++) {
             if (!json_is_string(at(&groups->items[g], "by"), "upos"))
                 continue;

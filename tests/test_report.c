@@ -4,12 +4,9 @@
 
 #include <unistd.h>
 
-#include "engine/base/arena.h"
-#include "engine/base/file.h"
-#include "engine/base/json.h"
-#include "engine/base/strbuf.h"
 #include "experiments/studies.h"
 #include "tests/latex.h"
+#include "tests/read_json.h"
 
 #define DATA "tests/data/compare/"
 static char temp[] = "/tmp/strata_test_report_XXXXXX";
@@ -37,13 +34,11 @@ static const char *read_text(const char *dir, const char *name)
     return text.data ? text.data : "";
 }
 
-static const JsonValue *read_json(const char *dir, const char *name)
+static const JsonValue *read_result(const char *dir, const char *name)
 {
-    const JsonValue *root = NULL;
-    Error e = {""};
-    const char *text = read_text(dir, name);
-    CHECK_MSG(json_parse(text, strlen(text), name, &arena, &root, &e) == 0, "%s", e.text);
-    return root;
+    char path[600];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    return read_json(path, &arena);
 }
 
 static const JsonValue *at(const JsonValue *v, const char *key)
@@ -124,7 +119,7 @@ static void same(double got, double want, const char *what)
 
 static void check_layers(const char *dir, const char *out)
 {
-    const JsonValue *orders = at(read_json(dir, "ppl.json"), "orders");
+    const JsonValue *orders = at(read_result(dir, "ppl.json"), "orders");
     const char *s = read_text(out, "layers.csv");
     s += strcspn(s, "\n") + 1;
     for (size_t i = 0; i < orders->len && *s; i++) {
@@ -155,7 +150,7 @@ static void check_layers(const char *dir, const char *out)
 
 static void check_tags(const char *dir, const char *out)
 {
-    const JsonValue *groups = at(read_json(dir, "pos.json"), "groups"), *values = NULL;
+    const JsonValue *groups = at(read_result(dir, "pos.json"), "groups"), *values = NULL;
     for (size_t i = 0; i < groups->len; i++)
         if (json_is_string(at(&groups->items[i], "by"), "upos"))
             values = at(&groups->items[i], "values");

@@ -3,29 +3,14 @@
 #include <stdint.h>
 #include <unistd.h>
 
-#include "engine/base/file.h"
-#include "engine/base/json.h"
 #include "loaders/tokenizer.h"
-#include "tests/test.h"
+#include "tests/read_json.h"
 
 #define FOLDER "tests/data/tokenizer/"
 
 static const char *const kinds[] = {"llama3", "gpt2",   "qwen2",        "smollm", "deepseek", "o200k",      "possessive",
                                     "falcon", "llama2", "llama2_first", "always", "phi3",     "normalized", "spm"};
 enum { N_KINDS = sizeof kinds / sizeof *kinds };
-
-static const JsonValue *read_json(const char *path, Arena *arena)
-{
-    StrBuf b = {0};
-    Error e = {{0}};
-    const JsonValue *v = NULL;
-    int status = file_read(path, (size_t)1 << 26, &b, &e);
-    if (!status)
-        status = json_parse(b.data, b.len, path, arena, &v, &e);
-    CHECK_MSG(status == 0, "%s", e.text);
-    strbuf_free(&b);
-    return status ? NULL : v;
-}
 
 /* In order, never overlapping, and together the whole text. */
 static bool spans_cover(const TokenList *l, size_t len)

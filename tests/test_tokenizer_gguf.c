@@ -1,25 +1,10 @@
 /* test_tokenizer_gguf.c: byte-level vocabularies inside GGUF metadata: every name of tokenizer.ggml.pre against what the Hugging Face
  * tokenizers library gives with that family's own components (tests/data/tokenizer/presets.json, made by
  * tools/make_preset_fixtures.py). The metadata is put together here from the vocabulary and merges of the gpt2 fixture. */
-#include "engine/base/file.h"
-#include "engine/base/json.h"
 #include "loaders/tokenizer.h"
-#include "tests/test.h"
+#include "tests/read_json.h"
 
 #define FOLDER "tests/data/tokenizer/"
-
-static const JsonValue *read_json(const char *path, Arena *arena)
-{
-    StrBuf b = {0};
-    Error e = {{0}};
-    const JsonValue *v = NULL;
-    int status = file_read(path, (size_t)1 << 26, &b, &e);
-    if (!status)
-        status = json_parse(b.data, b.len, path, arena, &v, &e);
-    CHECK_MSG(status == 0, "%s", e.text);
-    strbuf_free(&b);
-    return v;
-}
 
 /* Values sorted by key, as gguf_parse leaves them. */
 typedef struct Vocabulary {
