@@ -70,6 +70,8 @@ static const Caption captions[] = {
     {"protocol", "評価手順"},
     {"arithmetic", "演算"},
     {"device", "装置"},
+    {"processor", "プロセッサー"},
+    {"threads", "スレッド数"},
     {"program", "プログラム"},
     {"intact: loss (nats per token)", "無操作：損失（nat／トークン）"},
     {"intact: perplexity", "無操作：パープレキシティ"},

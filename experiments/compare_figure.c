@@ -322,6 +322,7 @@ static int draw_correlation(const Draw *d, Error *e)
                          .row_names = rows,
                          .col_names = (const char *const *)(columns + 2),
                          .diverging = true,
+                         .extent = 1,
                          .show_values = true,
                          .width_mm = FIGURE_WIDE_MM,
                          .height_mm = 42 + 5 * (double)c->n_pairs};

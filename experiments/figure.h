@@ -64,9 +64,10 @@ typedef struct FigureHeatmap {
     const char *const *row_names, *const *col_names; /* NULL: numbered from 0 */
     size_t col_step;                                 /* numbered columns count in steps of this; 0: 1 */
     const unsigned char *marked;                     /* [n_rows, n_cols] non-zero: a dot in the cell; may be NULL */
-    bool diverging;                                  /* colours meet at 0, range symmetric; else dark to light, low to high */
-    FigureScale scale;                               /* of the colours */
-    bool show_values;                                /* numbers in the cells if all of them fit */
+    double extent;     /* of the colours: -extent to extent; 0: that of the values. With diverging */
+    bool diverging;    /* colours meet at 0, range symmetric; else dark to light, low to high */
+    FigureScale scale; /* of the colours */
+    bool show_values;  /* numbers in the cells if all of them fit */
     const char *note;
     double width_mm, height_mm;
 } FigureHeatmap;

@@ -163,6 +163,8 @@ static void set_range(Layout *l, double *values)
             values[n++] = m->values[i];
             largest = fmax(largest, fabs(m->values[i]));
         }
+    if (m->extent > 0)
+        largest = m->extent;
     if (m->diverging) {
         values[n++] = -largest;
         values[n++] = largest;

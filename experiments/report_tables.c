@@ -111,8 +111,15 @@ static void put_arithmetic(const ReportResult *r, char out[160])
 }
 static void put_device(const ReportResult *r, char out[160])
 {
-    snprintf(out, 160, "%.60s%s%.60s%s%.10s", r->device, *r->processor ? ", " : "", r->processor,
-             *r->threads ? ", threads: " : "", r->threads);
+    snprintf(out, 160, "%.150s", r->device);
+}
+static void put_processor(const ReportResult *r, char out[160])
+{
+    snprintf(out, 160, "%.150s", *r->processor ? r->processor : "-");
+}
+static void put_threads(const ReportResult *r, char out[160])
+{
+    snprintf(out, 160, "%.20s", *r->threads ? r->threads : "-");
 }
 static void put_program(const ReportResult *r, char out[160])
 {
@@ -153,6 +160,8 @@ static const Row setup_rows[] = {{"model", put_model},
                                  {"protocol", put_protocol},
                                  {"arithmetic", put_arithmetic},
                                  {"device", put_device},
+                                 {"processor", put_processor},
+                                 {"threads", put_threads},
                                  {"program", put_program},
                                  {"intact: loss (nats per token)", put_nll},
                                  {"intact: perplexity", put_ppl},

@@ -159,7 +159,7 @@ static void test_report(void)
     const char *methods = read_temp("one/report/diff_methods.en.md");
     CHECK(strstr(methods, "1500 pairs; meaning: subject; grammar errors: tense, article") &&
           strstr(methods, "made-up (4 layers, width 12"));
-    CHECK(strstr(methods, "2 categories have at least 20 templates"));
+    CHECK(strstr(methods, "2 categories have pairs with a control from at least 20 templates"));
     CHECK(strstr(read_temp("one/report/diff_methods.ja.md"), "1500 対") && strstr(text.data, "時制、冠詞"));
     CHECK(strstr(read_temp("one/report/diff.tex"), "{figures/curves_last_174mm.pdf}"));
 

@@ -153,6 +153,11 @@ static void test_heatmaps(void)
     for (size_t i = 0; i < ROWS * COLS; i++)
         v[i] = NAN; /* nothing to scale by */
     CHECK_MSG(figure_write_heatmap(&h, stem, &e) == 0, "%s", e.text);
+    for (size_t i = 0; i < ROWS * COLS; i++)
+        v[i] = 0.25;
+    h.extent = 1; /* the colours' range is told, not taken from the values */
+    CHECK_MSG(figure_write_heatmap(&h, stem, &e) == 0, "%s", e.text);
+    check_files(stem, ">1</text>");
     h.n_rows = 1000;
     h.n_cols = 1000;
     CHECK(figure_write_heatmap(&h, stem, &e) == STATUS_FAILED);

@@ -203,10 +203,10 @@ static void one_result(void)
     snprintf(out, sizeof out, "%s/report", dir);
     check_layers(dir, out);
     check_tags(dir, out);
-    check_latex(out, "setup.tex", 21);
+    check_latex(out, "setup.tex", 23);
     check_latex(out, "layers.tex", 13);
     check_latex(out, "tags.tex", 18);
-    check_latex(out, "setup.ja.tex", 21);
+    check_latex(out, "setup.ja.tex", 23);
     check_latex(out, "layers.ja.tex", 13);
     check_latex(out, "tags.ja.tex", 18);
     CHECK(strstr(read_text(out, "layers.tex"),
@@ -269,7 +269,7 @@ static void several_results(void)
     snprintf(out, sizeof out, "%s/several", temp);
     CHECK_MSG(report(dirs, 3, out, "en", &e) == 0, "%s", e.text);
     CHECK(strstr(read_text(out, "setup.csv"), ",result 1,result 2,result 3\n"));
-    check_latex(out, "setup.tex", 42); /* two results a table */
+    check_latex(out, "setup.tex", 46); /* two results a table */
     check_latex(out, "compare_b_layers.tex", 6);
     CHECK(strstr(read_text(out, "compare_a_exchange_layers.csv"), "exchange_0_1,0.5,"));
     CHECK(strstr(read_text(out, "methods.en.md"), "## Model-B-Instruct, removal"));
