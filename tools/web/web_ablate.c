@@ -176,8 +176,7 @@ static void write_next(const char *name, int side, const LabHead *h, WebPieces *
         n++;
     strbuf_printf(out, ", \"%s%s\": {\"ids\": ", side ? "b_" : "", name);
     web_write_ids(h->ids + row, n, pieces, out);
-    strbuf_puts(out, ", \"p\": ");
-    web_write_numbers(h->p + row, n, out);
+    web_field_numbers(out, "p", h->p + row, n);
     strbuf_putc(out, '}');
 }
 
@@ -215,12 +214,9 @@ static void write_curves(const Ablation *a, StrBuf *out)
     }
     strbuf_printf(out, "{\"edit\": %zu, \"norm\": ", a->pair.edit);
     web_write_numbers(a->plain_norm, a->n_points, out);
-    strbuf_puts(out, ", \"norm_ablated\": ");
-    web_write_numbers(a->norm, a->n_points, out);
-    strbuf_puts(out, ", \"area\": ");
-    web_write_number(area[0], out);
-    strbuf_puts(out, ", \"area_ablated\": ");
-    web_write_number(area[1], out);
+    web_field_numbers(out, "norm_ablated", a->norm, a->n_points);
+    web_field_number(out, "area", area[0]);
+    web_field_number(out, "area_ablated", area[1]);
     strbuf_putc(out, '}');
 }
 

@@ -24,6 +24,18 @@ void web_write_numbers(const double *x, size_t n, StrBuf *out)
     strbuf_putc(out, ']');
 }
 
+void web_field_number(StrBuf *out, const char *name, double x)
+{
+    strbuf_json_field(out, name);
+    web_write_number(x, out);
+}
+
+void web_field_numbers(StrBuf *out, const char *name, const double *x, size_t n)
+{
+    strbuf_json_field(out, name);
+    web_write_numbers(x, n, out);
+}
+
 void web_write_matrix(const double *x, const size_t *shape, size_t n_dims, StrBuf *out)
 {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -209,8 +221,7 @@ static void write_candidates(const LabHead *h, size_t row, size_t top, WebPieces
         n++;
     strbuf_puts(out, "{\"ids\": ");
     web_write_ids(ids, n, pieces, out);
-    strbuf_puts(out, ", \"p\": ");
-    web_write_numbers(h->p + row * LAB_TOP, n, out);
+    web_field_numbers(out, "p", h->p + row * LAB_TOP, n);
     strbuf_putc(out, '}');
 }
 
@@ -243,10 +254,8 @@ static int write_layers(const WebLive *live, const LabStream *s, StrBuf *out, Er
             influence[p - 1] = 1 - cosine / (double)(s->n - first);
     }
     if (!status) {
-        strbuf_puts(out, ", \"norm\": ");
-        web_write_numbers(norm, s->n_steps + 1, out);
-        strbuf_puts(out, ", \"influence\": ");
-        web_write_numbers(influence, s->n_steps, out);
+        web_field_numbers(out, "norm", norm, s->n_steps + 1);
+        web_field_numbers(out, "influence", influence, s->n_steps);
     }
     free(norm);
     free(x);
@@ -278,14 +287,11 @@ static int write_side(const WebLive *live, const RunSide *side, size_t top, bool
     if (with_kl) {
         strbuf_puts(out, ", \"kl\": ");
         write_shifted(h->kl, n, out);
-        strbuf_puts(out, ", \"next_kl\": ");
-        web_write_number(h->kl[n - 1], out);
+        web_field_number(out, "next_kl", h->kl[n - 1]);
     }
     double mean = mean_of(h->nll, n - 1);
-    strbuf_puts(out, ", \"mean_nll\": ");
-    web_write_number(mean, out);
-    strbuf_puts(out, ", \"ppl\": ");
-    web_write_number(exp(mean), out);
+    web_field_number(out, "mean_nll", mean);
+    web_field_number(out, "ppl", exp(mean));
     int status = write_layers(live, &side->stream, out, e);
     strbuf_putc(out, '}');
     return status;
@@ -304,8 +310,7 @@ static void write_deltas(const LabHead *variant, const LabHead *baseline, StrBuf
     }
     strbuf_puts(out, "], \"mean_delta_nll\": ");
     web_write_number(n > 1 ? sum / (double)(n - 1) : NAN, out);
-    strbuf_puts(out, ", \"mean_kl\": ");
-    web_write_number(mean_of(variant->kl, n - 1), out);
+    web_field_number(out, "mean_kl", mean_of(variant->kl, n - 1));
 }
 
 static int answer_run(const WebLive *live, const WebAsk *ask, const LabControl *control, StrBuf *out, Error *e)

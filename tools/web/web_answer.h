@@ -33,12 +33,14 @@ typedef struct WebPieces {
     size_t vocab;
 } WebPieces;
 
-void web_write_tokens(const WebLive *live, const WebTokens *t, StrBuf *out);             /* [{...}, ...] */
-void web_write_order(const Order *order, bool is_intact, StrBuf *out);                   /* "order": ..., "steps": [...] */
-void web_write_pieces(const WebLive *live, const WebPieces *p, StrBuf *out);             /* {"11": " cat", ...} */
-void web_write_ids(const int32_t *ids, size_t n, WebPieces *pieces, StrBuf *out);        /* [..], stops at -1 */
-void web_write_number(double x, StrBuf *out);                                            /* 7 digits; null */
-void web_write_numbers(const double *x, size_t n, StrBuf *out);                          /* [..] */
+void web_write_tokens(const WebLive *live, const WebTokens *t, StrBuf *out);      /* [{...}, ...] */
+void web_write_order(const Order *order, bool is_intact, StrBuf *out);            /* "order": ..., "steps": [...] */
+void web_write_pieces(const WebLive *live, const WebPieces *p, StrBuf *out);      /* {"11": " cat", ...} */
+void web_write_ids(const int32_t *ids, size_t n, WebPieces *pieces, StrBuf *out); /* [..], stops at -1 */
+void web_write_number(double x, StrBuf *out);                                     /* 7 digits; null */
+void web_write_numbers(const double *x, size_t n, StrBuf *out);                   /* [..] */
+void web_field_number(StrBuf *out, const char *name, double x);                   /* , "name": x */
+void web_field_numbers(StrBuf *out, const char *name, const double *x, size_t n);
 void web_write_matrix(const double *x, const size_t *shape, size_t n_dims, StrBuf *out); /* as f32 in base64 */
 void web_write_piece(const WebLive *live, int32_t id, StrBuf *out);
 

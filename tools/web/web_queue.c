@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "engine/base/progress.h"
+#include "tools/web/web_send.h"
 
 enum { NAME_BYTES = 72, SAME_BYTES = 72 };
 
@@ -72,9 +73,7 @@ static bool is_of(const Waiter *w, const Choice *c)
 static void refuse(WebQueue *q, void *exchange, int status, const char *sentence)
 {
     StrBuf b = {0};
-    strbuf_puts(&b, "{\"error\": ");
-    strbuf_json_string(&b, sentence, strlen(sentence));
-    strbuf_puts(&b, "}\n");
+    web_write_error(&b, sentence);
     q->options.deliver(q->options.user, exchange, status, NULL, b.data, b.len);
 }
 

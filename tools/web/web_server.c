@@ -20,6 +20,7 @@
 #include "tools/web/web_gate.h"
 #include "tools/web/web_page.h"
 #include "tools/web/web_queue.h"
+#include "tools/web/web_send.h"
 
 enum {
     BODY_BYTES = 64 * 1024,
@@ -81,75 +82,20 @@ typedef struct FileTask {
     Arena arena;
 } FileTask;
 
-static const char csp[] =
-    "default-src 'self'; img-src 'self' data: blob:; style-src 'self'; object-src 'none'; base-uri 'none'; "
-    "frame-ancestors 'none'; form-action 'none'";
-
-/* -- answers -- */
-
-static enum MHD_Result send_bytes(struct MHD_Connection *c, int status, const char *type, const void *data, size_t len,
-                                  enum MHD_ResponseMemoryMode mode, const char *etag, const char *cookie)
-{
-    struct MHD_Response *r = MHD_create_response_from_buffer(len, (void *)(uintptr_t)data, mode);
-    if (!r) {
-        if (mode == MHD_RESPMEM_MUST_FREE)
-            free((void *)(uintptr_t)data);
-        return MHD_NO;
-    }
-    MHD_add_response_header(r, "Content-Type", type);
-    MHD_add_response_header(r, "Content-Security-Policy", csp);
-    MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
-    MHD_add_response_header(r, "X-Frame-Options", "DENY");
-    MHD_add_response_header(r, "Referrer-Policy", "no-referrer");
-    MHD_add_response_header(r, "Cross-Origin-Resource-Policy", "same-origin");
-    MHD_add_response_header(r, "Cross-Origin-Opener-Policy", "same-origin");
-    MHD_add_response_header(r, "Cache-Control", etag ? "no-cache" : "no-store");
-    if (etag)
-        MHD_add_response_header(r, "ETag", etag);
-    if (cookie)
-        MHD_add_response_header(r, "Set-Cookie", cookie);
-    if (status == MHD_HTTP_METHOD_NOT_ALLOWED)
-        MHD_add_response_header(r, "Allow", "GET, HEAD, POST");
-    if (status == MHD_HTTP_UNAUTHORIZED)
-        MHD_add_response_header(r, "WWW-Authenticate", "Bearer");
-    enum MHD_Result result = MHD_queue_response(c, (unsigned)status, r);
-    MHD_destroy_response(r);
-    return result;
-}
-
-static enum MHD_Result send_error(struct MHD_Connection *c, int status, const char *sentence)
-{
-    StrBuf b = {0};
-    strbuf_puts(&b, "{\"error\": ");
-    strbuf_json_string(&b, sentence, strlen(sentence));
-    strbuf_puts(&b, "}\n");
-    if (b.failed) {
-        strbuf_free(&b);
-        return MHD_NO;
-    }
-    return send_bytes(c, status, "application/json", b.data, b.len, MHD_RESPMEM_MUST_FREE, NULL, NULL);
-}
-
-static enum MHD_Result send_text(struct MHD_Connection *c, StrBuf *b)
-{
-    if (b->failed) {
-        strbuf_free(b);
-        return send_error(c, 500, "out of memory");
-    }
-    return send_bytes(c, 200, "application/json", b->data, b->len, MHD_RESPMEM_MUST_FREE, NULL, NULL);
-}
+/* -- the page -- */
 
 static enum MHD_Result send_page(WebServer *s, struct MHD_Connection *c, const char *path, const char *cookie)
 {
     const WebFile *f = web_page_find(path);
     if (!f)
-        return send_error(c, 404, path[0] ? "there is no such file" : "this build has no page; the API is at api/model.json");
+        return web_send_error(c, 404,
+                              path[0] ? "there is no such file" : "this build has no page; the API is at api/model.json");
     const char *etag = s->etags[f - web_page_files()];
     const char *has = MHD_lookup_connection_value(c, MHD_HEADER_KIND, "If-None-Match");
     if (has && strcmp(has, etag) == 0 && !cookie)
-        return send_bytes(c, 304, web_page_type(f->path), "", 0, MHD_RESPMEM_PERSISTENT, etag, NULL);
-    return send_bytes(c, 200, web_page_type(f->path), f->data, (size_t)(f->end - f->data), MHD_RESPMEM_PERSISTENT, etag,
-                      cookie);
+        return web_send_bytes(c, 304, web_page_type(f->path), "", 0, MHD_RESPMEM_PERSISTENT, etag, NULL);
+    return web_send_bytes(c, 200, web_page_type(f->path), f->data, (size_t)(f->end - f->data), MHD_RESPMEM_PERSISTENT, etag,
+                          cookie);
 }
 
 /* -- the queues' side -- */
@@ -199,9 +145,7 @@ static void set_error(WebReply *reply, int status, const char *sentence)
     strbuf_reset(&reply->body);
     reply->status = status;
     reply->is_open = reply->keep = false;
-    strbuf_puts(&reply->body, "{\"error\": ");
-    strbuf_json_string(&reply->body, sentence, strlen(sentence));
-    strbuf_puts(&reply->body, "}\n");
+    web_write_error(&reply->body, sentence);
 }
 
 static void work_live(void *user, void *task, const LabControl *control, WebReply *reply)
@@ -266,9 +210,9 @@ static enum MHD_Result submit(WebQueue *q, Exchange *x, void *task, const char *
     if (!status)
         return MHD_YES;
     set_phase(x->server, x->connection, SENDING, NULL);
-    return send_error(x->connection, status,
-                      status == 429 ? "too many requests of this client wait already; send fewer at a time"
-                                    : "too many requests wait already; try again in a moment");
+    return web_send_error(x->connection, status,
+                          status == 429 ? "too many requests of this client wait already; send fewer at a time"
+                                        : "too many requests wait already; try again in a moment");
 }
 
 /* -- requests -- */
@@ -280,11 +224,11 @@ static enum MHD_Result answer_live(WebServer *s, Exchange *x, WebKind kind)
     char address[80];
     WebAsk *ask = calloc(1, sizeof *ask);
     if (!ask)
-        return send_error(c, 500, "out of memory");
+        return web_send_error(c, 500, "out of memory");
     int status = web_ask_read(kind, x->body.data ? x->body.data : "", x->body.len, &s->options.live->limits, ask, &e);
     if (status) {
         free(ask);
-        return send_error(c, status == STATUS_USAGE ? 400 : 500, e.text);
+        return web_send_error(c, status == STATUS_USAGE ? 400 : 500, e.text);
     }
     const char *client = ask->client[0] ? ask->client : address_of(c, address, sizeof address);
     if (kind == WEB_CANCEL) {
@@ -292,11 +236,11 @@ static enum MHD_Result answer_live(WebServer *s, Exchange *x, WebKind kind)
         size_t n = s->live ? web_queue_cancel(s->live, client, ask->slot) : 0;
         strbuf_printf(&b, "{\"cancelled\": %zu}\n", n);
         free_ask(ask);
-        return send_text(c, &b);
+        return web_send_text(c, &b);
     }
     if (!s->live) {
         free_ask(ask);
-        return send_error(c, 404, "this server has no model: start it with --model_name");
+        return web_send_error(c, 404, "this server has no model: start it with --model_name");
     }
     char name[80], slot[80], same[80]; /* the task is the queue's once it is submitted */
     snprintf(name, sizeof name, "%s", client);
@@ -334,14 +278,14 @@ static enum MHD_Result answer_files(WebServer *s, Exchange *x, const char *path)
     FileTask *t = calloc(1, sizeof *t);
     if (!t || strlen(path) >= sizeof t->path) {
         free(t);
-        return send_error(x->connection, t ? 414 : 500, t ? "the path is too long" : "out of memory");
+        return web_send_error(x->connection, t ? 414 : 500, t ? "the path is too long" : "out of memory");
     }
     memcpy(t->path, path, strlen(path) + 1);
     Params p = {t, false};
     MHD_get_connection_values(x->connection, MHD_GET_ARGUMENT_KIND, add_param, &p);
     if (p.failed) {
         free_file_task(t);
-        return send_error(x->connection, 400, "too many parameters, or one without a value");
+        return web_send_error(x->connection, 400, "too many parameters, or one without a value");
     }
     return submit(s->files, x, t, "", address_of(x->connection, address, sizeof address), "");
 }
@@ -350,14 +294,14 @@ static enum MHD_Result answer_progress(WebServer *s, Exchange *x)
 {
     const char *client = MHD_lookup_connection_value(x->connection, MHD_GET_ARGUMENT_KIND, "client");
     if (!client || !web_name_valid(client, strlen(client)))
-        return send_error(x->connection, 400, "\"client\": expected 1 to 64 of the characters A-Z a-z 0-9 _ -");
+        return web_send_error(x->connection, 400, "\"client\": expected 1 to 64 of the characters A-Z a-z 0-9 _ -");
     WebProgress p = {0};
     if (s->live)
         web_queue_progress(s->live, client, &p);
     StrBuf b = {0};
     strbuf_printf(&b, "{\"client\": \"%s\", \"waiting\": %zu, \"running\": %s, \"done\": %.3f, \"ahead\": %zu}\n", client,
                   p.waiting, p.running ? "true" : "false", p.done, p.ahead);
-    return send_text(x->connection, &b);
+    return web_send_text(x->connection, &b);
 }
 
 static enum MHD_Result answer_get(WebServer *s, Exchange *x, const char *path)
@@ -365,16 +309,16 @@ static enum MHD_Result answer_get(WebServer *s, Exchange *x, const char *path)
     struct MHD_Connection *c = x->connection;
     WebKind kind;
     if (strcmp(path, "api/model.json") == 0)
-        return send_bytes(c, 200, "application/json", s->options.model_json->data, s->options.model_json->len,
-                          MHD_RESPMEM_PERSISTENT, NULL, NULL);
+        return web_send_bytes(c, 200, "application/json", s->options.model_json->data, s->options.model_json->len,
+                              MHD_RESPMEM_PERSISTENT, NULL, NULL);
     if (strcmp(path, "api/progress.json") == 0)
         return answer_progress(s, x);
     if (strcmp(path, "api/results.json") == 0 || strncmp(path, "api/results/", 12) == 0)
         return answer_files(s, x, path + 4);
     if (web_kind_find(path, &kind))
-        return send_error(c, 405, "this is asked by POST, with a JSON object as the body");
+        return web_send_error(c, 405, "this is asked by POST, with a JSON object as the body");
     if (strncmp(path, "api/", 4) == 0)
-        return send_error(c, 404, "the API has no such request; tools/web/API.md lists them");
+        return web_send_error(c, 404, "the API has no such request; tools/web/API.md lists them");
     char cookie[160] = "";
     web_gate_cookie(&s->gate, c, cookie, sizeof cookie);
     return send_page(s, c, path, cookie[0] ? cookie : NULL);
@@ -386,14 +330,14 @@ static enum MHD_Result answer_post(WebServer *s, Exchange *x, const char *path)
     if (!web_kind_find(path, &kind)) {
         bool known = web_page_find(path) || strncmp(path, "api/results", 11) == 0 || strcmp(path, "api/model.json") == 0 ||
                      strcmp(path, "api/progress.json") == 0;
-        return known ? send_error(x->connection, 405, "this is asked by GET")
-                     : send_error(x->connection, 404, "the API has no such request; tools/web/API.md lists them");
+        return known ? web_send_error(x->connection, 405, "this is asked by GET")
+                     : web_send_error(x->connection, 404, "the API has no such request; tools/web/API.md lists them");
     }
     if (kind != WEB_RESCAN)
         return answer_live(s, x, kind);
     if (s->options.read_only)
-        return send_error(x->connection, 403,
-                          "the server runs with --read_only: its list of results stays as it was at the start");
+        return web_send_error(x->connection, 403,
+                              "the server runs with --read_only: its list of results stays as it was at the start");
     return answer_files(s, x, "rescan");
 }
 
@@ -437,14 +381,14 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *c, const cha
         x->server = s;
         x->connection = c;
         check_headers(s, x, method);
-        return x->refused ? send_error(c, x->refused, x->sentence) : MHD_YES;
+        return x->refused ? web_send_error(c, x->refused, x->sentence) : MHD_YES;
     }
     if (x->done) {
         set_phase(s, c, SENDING, NULL);
         char *answer = x->answer;
         x->answer = NULL;
-        return send_bytes(c, x->status, x->type ? x->type : "application/json", answer, x->len, MHD_RESPMEM_MUST_FREE, NULL,
-                          NULL);
+        return web_send_bytes(c, x->status, x->type ? x->type : "application/json", answer, x->len, MHD_RESPMEM_MUST_FREE, NULL,
+                              NULL);
     }
     if (*n_data) {
         if (x->body.len + *n_data > BODY_BYTES) /* more than Content-Length said */
@@ -455,9 +399,9 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *c, const cha
     }
     set_phase(s, c, SENDING, NULL);
     if (s->ending)
-        return send_error(c, 503, "the server is ending");
+        return web_send_error(c, 503, "the server is ending");
     if (x->body.failed)
-        return send_error(c, 500, "out of memory");
+        return web_send_error(c, 500, "out of memory");
     const char *path = url[0] == '/' ? url + 1 : url;
     return strcmp(method, "POST") == 0 ? answer_post(s, x, path) : answer_get(s, x, path);
 }

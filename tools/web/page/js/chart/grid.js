@@ -53,13 +53,25 @@ export function grid({ width, rowNames, colNames, cell, scale, onpick = null, pi
     return svg;
 }
 
+/* Words in lines no wider than room. */
+function broken(text, room, size) {
+    const lines = [''];
+    for (const word of text.split(' ')) {
+        const longer = `${lines[lines.length - 1]} ${word}`.trim();
+        if (measure(longer, size) > room && lines[lines.length - 1]) lines.push(word);
+        else lines[lines.length - 1] = longer;
+    }
+    return lines;
+}
+
 /* A colour scale spelled out: from low to high with its numbers. */
 export function legend({ width = 260, scale, text, digits = 2 }) {
-    const size = fontSize(), height = size * 3.1, steps = 40, w = Math.max(Math.min(width, 300), measure(text, size));
+    const size = fontSize(), steps = 40, room = Math.max(Math.min(width, 300), size * 20), lines = broken(text, room, size);
+    const w = Math.max(Math.min(width, 300), ...lines.map(one => measure(one, size))), down = (lines.length - 1) * size * 1.25, height = size * 3.1 + down;
     const svg = s('svg', { xmlns: 'http://www.w3.org/2000/svg', width: w, height, viewBox: `0 0 ${w} ${height}`, 'font-family': sans, 'font-size': size, 'aria-hidden': 'true' });
     const lo = scale.kind === 'change' ? -scale.max : 0;
-    svg.append(s('text', { x: 0, y: size, fill: ink }, text));
-    for (let i = 0; i < steps; i++) svg.append(s('rect', { class: 'cell', x: (i * w) / steps, y: size * 1.4, width: w / steps + 0.6, height: size * 0.55, fill: scale(lo + ((i + 0.5) / steps) * (scale.max - lo)).fill }));
-    [[0, lo, 'start'], [w / 2, (lo + scale.max) / 2, 'middle'], [w, scale.max, 'end']].forEach(([x, v, anchor]) => svg.append(s('text', { x, y: size * 3, 'text-anchor': anchor, fill: soft }, number(v, digits))));
+    lines.forEach((one, i) => svg.append(s('text', { x: 0, y: size * (1 + 1.25 * i), fill: ink }, one)));
+    for (let i = 0; i < steps; i++) svg.append(s('rect', { class: 'cell', x: (i * w) / steps, y: size * 1.4 + down, width: w / steps + 0.6, height: size * 0.55, fill: scale(lo + ((i + 0.5) / steps) * (scale.max - lo)).fill }));
+    [[0, lo, 'start'], [w / 2, (lo + scale.max) / 2, 'middle'], [w, scale.max, 'end']].forEach(([x, v, anchor]) => svg.append(s('text', { x, y: size * 3 + down, 'text-anchor': anchor, fill: soft }, number(v, digits))));
     return svg;
 }

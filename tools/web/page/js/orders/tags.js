@@ -33,7 +33,7 @@ export function mountTags(root, { api, state, chosen, nameOf }) {
             const tags = group().values, key = measure();
             const scale = colourScale('change', extent(tags.filter(v => v.is_ranked).flatMap(v => v.orders.map(o => o[key])), 0.97), { root: true });
             return h('div', {}, grid({
-                width, label: t('tags.title'), minCell: fontSize() * 2.5, rowNames: tags.map(v => v.value), colNames: pos.orders.map(o => short(o.name)), colLabel: t('orders.layer'), scale,
+                width, label: t('tags.title'), minCell: fontSize() * 2.8, rowNames: tags.map(v => v.value), colNames: pos.orders.map(o => short(o.name)), colLabel: t('orders.layer'), scale,
                 cell: (r, c) => {
                     const o = tags[r].orders[c], ci = o[measures[key][1]], clear = isClear(o, measures[key][0]);
                     return { value: o[key], text: fixed(o[key], Math.abs(o[key]) < 9.95 ? 1 : 0), dim: !tags[r].is_ranked, mark: clear, title: `${tags[r].value} · ${pos.orders[c].name}: ${fixed(o[key], 3, true)}${ci ? ` [${fixed(ci[0], 3, true)}, ${fixed(ci[1], 3, true)}]` : ''} (n ${tags[r].n_words})` };
