@@ -141,9 +141,9 @@ static void put_sentence(StrBuf *out, const char *name, size_t template, int32_t
 }
 
 /* across: the words of a pair may come from any group: nothing is stable. */
-static void write_pairs(bool across)
+static void put_pairs(StrBuf *text, const char *category, bool across)
 {
-    StrBuf out = {0};
+    StrBuf out = *text;
     Rng rng;
     rng_seed(&rng, 6, across);
     for (size_t i = 0; i < PAIRS; i++) {
@@ -152,14 +152,24 @@ static void write_pairs(bool across)
             b = rng_below(&rng, N_WORDS);
         pairs[i][0] = (int32_t)(N_FILLERS + a);
         pairs[i][1] = (int32_t)(N_FILLERS + b);
-        strbuf_printf(&out, "{\"a\": \"%zu a\", \"b\": \"%zu b\", \"category\": \"subject\", \"template\": \"t%zu\", ", i, i,
-                      i % TEMPLATES);
+        strbuf_printf(&out, "{\"a\": \"%s %zu a\", \"b\": \"%s %zu b\", \"category\": \"%s\", \"template\": \"t%zu\", ",
+                      category, i, category, i, category, i % TEMPLATES);
         strbuf_printf(&out, "\"words\": [\"w%zu\", \"w%zu\"], ", a, b);
         put_sentence(&out, "ids_a", i % TEMPLATES, pairs[i][0]);
         strbuf_puts(&out, ", ");
         put_sentence(&out, "ids_b", i % TEMPLATES, pairs[i][1]);
-        strbuf_puts(&out, ", \"edit_index\": 2, \"onset_index\": null, \"error_side\": null}\n");
+        strbuf_puts(&out, ", \"edit_index\": 2, \"onset_index\": null, ");
+        strbuf_puts(&out, strcmp(category, "subject") ? "\"error_side\": \"b\"}\n" : "\"error_side\": null}\n");
     }
+    *text = out;
+}
+
+static void write_pairs(bool across, bool with_errors)
+{
+    StrBuf out = {0};
+    if (with_errors)
+        put_pairs(&out, "spelling", true);
+    put_pairs(&out, "subject", across);
     CHECK(!out.failed);
     write_temp("pairs.jsonl", out.data, out.len);
     strbuf_free(&out);
@@ -245,13 +255,13 @@ static void read_result(Arena *arena, const JsonValue **out)
     free(path);
 }
 
-static bool run_study(int gate, bool across, Arena *arena, const JsonValue **out)
+static bool run_study(int gate, bool across, bool with_errors, Arena *arena, const JsonValue **out)
 {
     char *model = temp_path("model"), *file = temp_path("pairs.jsonl"), *corpus = temp_path("corpus.jsonl"),
          *dir = temp_path("out");
     StrataError e;
     write_model(gate);
-    write_pairs(across);
+    write_pairs(across, with_errors);
     StrataDiffOptions o = {.common = {.model_name = model, .threads = 2, .quiet = 1, .memory_bytes = 1 << 28, .context = 64},
                            .pairs = file,
                            .dataset_path = corpus,
@@ -303,7 +313,7 @@ static double effect_of(const JsonValue *a)
 static void ablating_the_planted_dimensions_tells(void)
 {
     Arena arena = {0};
-    const JsonValue *d, *a = run_study(0, false, &arena, &d) ? only_ablation(d) : NULL;
+    const JsonValue *d, *a = run_study(0, false, false, &arena, &d) ? only_ablation(d) : NULL;
     if (a) {
         /* f32 streams of about 1, sums of 240 distances of about 5: 1e-6 relative and some. */
         CHECK_NEAR(effect_of(a), expected_effect(0), 1e-5);
@@ -316,7 +326,7 @@ static void ablating_the_planted_dimensions_tells(void)
 static void ablating_what_nobody_reads_tells_nothing(void)
 {
     Arena arena = {0};
-    const JsonValue *d, *a = run_study(IDLE, false, &arena, &d) ? only_ablation(d) : NULL;
+    const JsonValue *d, *a = run_study(IDLE, false, false, &arena, &d) ? only_ablation(d) : NULL;
     if (a)
         CHECK(fabs(effect_of(a) - 1) < 1e-6 && number_of(a, "area_p") == 1);
     arena_free(&arena);
@@ -326,7 +336,7 @@ static void ablating_what_nobody_reads_tells_nothing(void)
 static void another_dimensions_effect_is_not_the_claims(void)
 {
     Arena arena = {0};
-    const JsonValue *d, *a = run_study(GATED_ALIKE, false, &arena, &d) ? only_ablation(d) : NULL;
+    const JsonValue *d, *a = run_study(GATED_ALIKE, false, false, &arena, &d) ? only_ablation(d) : NULL;
     if (a) {
         CHECK_NEAR(effect_of(a), expected_effect(GATED_ALIKE), 1e-5);
         CHECK(number_of(a, "area_p") > 0.05);
@@ -339,9 +349,49 @@ static void noise_claims_and_ablates_nothing(void)
 {
     Arena arena = {0};
     const JsonValue *d;
-    if (run_study(0, true, &arena, &d))
+    if (run_study(0, true, false, &arena, &d))
         CHECK(number_of(json_get(d, "fdr"), "n_claims") == 0 && json_get(d, "ablation")->len == 0 &&
               number_of(json_get(d, "fdr"), "n_tested") > 100);
+    arena_free(&arena);
+}
+
+static double at_layer(const JsonValue *object, const char *key, size_t layer)
+{
+    const JsonValue *list = json_get(object, key);
+    return list && layer < list->len && list->items[layer].kind == JSON_NUMBER ? list->items[layer].number : NAN;
+}
+
+/* The curve `name` at the edited token of category c. */
+static const JsonValue *curve_of(const JsonValue *d, size_t c, const char *name)
+{
+    return json_get(json_get(json_get(&json_get(d, "categories")->items[c], "positions")->items, "curves"), name);
+}
+
+/* Errors and meanings whose words lie as far as their controls' change the stream's norm as much as these: the contrast is the difference
+ * of the ratios, between its bounds, and finds none. */
+static void equal_errors_and_meanings_are_not_told_apart(void)
+{
+    Arena arena = {0};
+    const JsonValue *d, *list = run_study(IDLE, false, true, &arena, &d) ? json_get(d, "contrast") : NULL;
+    bool seen = false;
+    for (size_t i = 0; list && i < list->len; i++) {
+        const JsonValue *x = &list->items[i];
+        if (strcmp(json_get(x, "position")->string, "edited") || strcmp(json_get(x, "curve")->string, "norm"))
+            continue;
+        const JsonValue *meanings = curve_of(d, 0, "norm"), *errors = curve_of(d, 1, "norm");
+        double least = at_layer(errors, "ratio_least", 1) - at_layer(meanings, "ratio", 1),
+               most = at_layer(errors, "ratio", 1) - at_layer(meanings, "ratio_least", 1);
+        seen = true;
+        CHECK_STR(json_get(x, "errors")->items[0].string, "spelling");
+        CHECK_STR(json_get(x, "meanings")->items[0].string, "subject");
+        CHECK(json_get(x, "errors")->len == 1 && json_get(x, "meanings")->len == 1 && least < most);
+        CHECK_NEAR(at_layer(x, "difference", 1), (least + most) / 2, 1e-12);
+        CHECK(at_layer(x, "lo", 1) < least && most < at_layer(x, "hi", 1));
+        CHECK_MSG(at_layer(x, "lo", 1) < 0 && at_layer(x, "hi", 1) > 0 && at_layer(x, "p", 1) > 0.05 &&
+                      at_layer(x, "hi", 1) - at_layer(x, "lo", 1) < 0.2,
+                  "%g [%g, %g]", at_layer(x, "difference", 1), at_layer(x, "lo", 1), at_layer(x, "hi", 1));
+    }
+    CHECK(seen);
     arena_free(&arena);
 }
 
@@ -355,6 +405,7 @@ int main(void)
     RUN(ablating_what_nobody_reads_tells_nothing);
     RUN(another_dimensions_effect_is_not_the_claims);
     RUN(noise_claims_and_ablates_nothing);
+    RUN(equal_errors_and_meanings_are_not_told_apart);
     temp_end();
     return test_finish();
 }
