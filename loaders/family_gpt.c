@@ -132,6 +132,18 @@ static void read_local_layers(HfConfig *c, ModelTraits *t)
         hf_config_fail(c, "attention_types", "expected types of %d layers, found %d", t->n_layers, l);
 }
 
+/* Files repeat in attention_layers, layer by layer, what attention_types says; transformers goes by it. */
+static void check_local_layers(HfConfig *c, const ModelTraits *t)
+{
+    static const char *const words[] = {"global", "local", NULL};
+    for (int l = 0; !c->status && l < t->n_layers; l++) {
+        int word = hf_config_word_at(c, "attention_layers", words, l, t->n_layers);
+        if (word >= 0 && (word == 1) != (t->layers[l].window > 0))
+            hf_config_fail(c, "attention_layers", "entry %d: expected %s as in attention_types, found %s", l, words[word == 0],
+                           words[word]);
+    }
+}
+
 static void read_gpt_neo(HfConfig *c, ModelTraits *t)
 {
     family_shape(c, family_key(c, "num_layers", "num_hidden_layers"), "hidden_size",
@@ -148,6 +160,7 @@ static void read_gpt_neo(HfConfig *c, ModelTraits *t)
     family_layers(c, (LayerTraits){.window = 0, .rope = -1, .mlp = MLP_PLAIN}, t);
     if (!c->status)
         read_local_layers(c, t);
+    check_local_layers(c, t);
 }
 
 static void read_gpt_bigcode(HfConfig *c, ModelTraits *t)

@@ -431,6 +431,9 @@ static void bad_tensors(void)
 #define MIXTRAL LLAMA ",\"model_type\":\"mixtral\""
 #define QWEN2 LLAMA ",\"model_type\":\"qwen2\",\"layer_types\":[\"full_attention\",\"sliding_attention\",\"full_attention\"]"
 #define GEMMA3 LLAMA ",\"model_type\":\"gemma3_text\",\"rope_scaling\":{\"rope_type\":\"linear\",\"factor\":2}"
+#define GPT_NEO \
+    "\"model_type\":\"gpt_neo\",\"num_layers\":2,\"hidden_size\":32,\"num_heads\":4,\"vocab_size\":128," \
+    "\"attention_types\":[[[\"global\",\"local\"],1]]"
 #define GPT2 "\"model_type\":\"gpt2\",\"n_layer\":3,\"n_embd\":32,\"n_head\":4,\"vocab_size\":128"
 
 static void bad_configurations(void)
@@ -498,6 +501,9 @@ static void bad_configurations(void)
         {GEMMA3, "\"rope_theta\":1e6", NULL},
         {GEMMA3, "\"rope_parameters\":{\"full_attention\":{\"rope_type\":\"default\"},\"sliding_attention\":{}}",
          "rope_scaling: expected it or rope_parameters by type of layer, found both"},
+        {GPT_NEO, "\"attention_layers\":[\"global\",\"local\"]", NULL},
+        {GPT_NEO, "\"attention_layers\":[\"local\",\"local\"]",
+         "attention_layers: entry 0: expected global as in attention_types, found local"},
         {GPT2, "\"reorder_and_upcast_attn\":true,\"n_inner\":null,\"scale_attn_weights\":false", NULL},
         {GPT2, "\"scale_attn_by_inverse_layer_idx\":true", "scale_attn_by_inverse_layer_idx: value true"},
         {GPT2, "\"add_cross_attention\":true", "add_cross_attention"},
