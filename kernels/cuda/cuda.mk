@@ -26,8 +26,7 @@ $(BUILD)/cuda_objects.stamp: FORCE
 	$(call stamp,$(CUDA_SOURCES) $(CUDA_C_OBJECTS))
 -include $(CUDA_C_OBJECTS:.o=.d)
 
-# What a machine with a GPU runs, in one folder of a few MB that can be carried there: zlib is inside the programs, cJSON beside, OpenBLAS
-# not needed.
+# What a machine with a GPU runs, in one folder of 17 MB that can be carried there: zlib is inside the programs, OpenBLAS not needed.
 GPU_DIR  := $(BUILD)/gpu
 GPU_LIBS := $(filter -L%,$(LIBS)) -Wl,-Bstatic -lz -Wl,-Bdynamic -lcjson -lm -pthread -ldl -Wl,-rpath,'$$ORIGIN'
 GPU_TESTS := test_cuda_ops test_cuda_forward test_cuda_golden
