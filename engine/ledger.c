@@ -64,7 +64,7 @@ struct Ledger {
     bool finished;       /* ledger.safetensors is there already */
 };
 
-enum { DIGEST_LEN = 64, LEDGER_DIGEST_KEY = 32 };
+enum { DIGEST_LEN = 64 };
 static const char no_digest[DIGEST_LEN + 1] = "0000000000000000000000000000000000000000000000000000000000000000";
 
 static int failed(Error *e, const char *path, const char *action)

@@ -71,6 +71,8 @@ typedef struct LedgerView {
     size_t map_bytes;
 } LedgerView;
 int ledger_view_open(const char *path, LedgerView *out, Error *e); /* every shape, dtype and size checked */
+/* Holds each array of a finished ledger against its sha256 in the metadata; the error names every array that differs. */
+int ledger_view_verify(const LedgerView *v, const char *path, Error *e);
 double ledger_view_nll(const LedgerView *v, size_t order, size_t token);
 void ledger_view_close(LedgerView *v);
 

@@ -33,6 +33,7 @@ typedef struct LedgerArray {
 extern const LedgerArray ledger_layout[LEDGER_N_ARRAYS];
 
 #define LEDGER_DIGEST "sha256." /* metadata keys "sha256.nll": of the array's bytes, zeros until the ledger is finished */
+enum { LEDGER_DIGEST_KEY = 32 /* bytes that hold any of these keys */ };
 #define LEDGER_SCHEMA "strata.ledger/1"
 #define LEDGER_FILE "ledger.safetensors"
 #define LEDGER_PART "ledger.safetensors.part"

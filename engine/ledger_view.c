@@ -3,11 +3,13 @@
  * The part file of an unfinished run opens too: its blocks without a journal line hold zeros or half-written values.
  * Values are not checked: rows, windows and bytes are the caller's to bound. */
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "engine/base/file.h"
 #include "engine/base/json.h"
+#include "engine/base/sha256.h"
 #include "engine/ledger.h"
 #include "engine/ledger_layout.h"
 #include "loaders/safetensors.h"
@@ -50,8 +52,8 @@ static int check_array(const char *path, const Tensor *t, int a, LedgerView *v, 
     return STATUS_OK;
 }
 
-/* "__metadata__".fingerprint. The header's length and JSON were checked by safetensors_parse. */
-static int read_fingerprint(const char *path, LedgerView *v, Arena *arena, Error *e)
+/* "__metadata__". The header's length and JSON were checked by safetensors_parse. */
+static int read_metadata(const char *path, const LedgerView *v, Arena *arena, const JsonValue **out, Error *e)
 {
     const unsigned char *data = v->map;
     uint64_t length = 0;
@@ -61,7 +63,16 @@ static int read_fingerprint(const char *path, LedgerView *v, Arena *arena, Error
     int status = json_parse((const char *)data + 8, (size_t)length, path, arena, &root, e);
     if (status)
         return status;
-    const JsonValue *metadata = json_get(root, "__metadata__");
+    *out = json_get(root, "__metadata__");
+    return STATUS_OK;
+}
+
+static int read_fingerprint(const char *path, LedgerView *v, Arena *arena, Error *e)
+{
+    const JsonValue *metadata;
+    int status = read_metadata(path, v, arena, &metadata, e);
+    if (status)
+        return status;
     const JsonValue *fingerprint = metadata ? json_get(metadata, "fingerprint") : NULL;
     if (!fingerprint || fingerprint->kind != JSON_STRING || strlen(fingerprint->string) != fingerprint->len)
         return error_set(e, STATUS_FAILED, "%s: expected a fingerprint in its metadata, found none", path);
@@ -106,6 +117,44 @@ int ledger_view_open(const char *path, LedgerView *out, Error *e)
     out->window = array[LEDGER_WINDOW];
     out->position = array[LEDGER_POSITION];
     return STATUS_OK;
+}
+
+int ledger_view_verify(const LedgerView *v, const char *path, Error *e)
+{
+    const void *array[LEDGER_N_ARRAYS] = {[LEDGER_BYTE_START] = v->byte_start,
+                                          [LEDGER_BYTE_END] = v->byte_end,
+                                          [LEDGER_NLL] = v->nll,
+                                          [LEDGER_KL] = v->kl,
+                                          [LEDGER_WORD_START_LOGP] = v->word_start_logp,
+                                          [LEDGER_RANK] = v->rank,
+                                          [LEDGER_TOP1] = v->top1,
+                                          [LEDGER_TOKEN_ID] = v->token_id,
+                                          [LEDGER_ROW] = v->row,
+                                          [LEDGER_WINDOW] = v->window,
+                                          [LEDGER_POSITION] = v->position};
+    const JsonValue *metadata;
+    Arena arena = {0};
+    char damaged[512] = "";
+    int status = read_metadata(path, v, &arena, &metadata, e);
+    for (int a = 0; !status && a < LEDGER_N_ARRAYS; a++) {
+        const LedgerArray *l = &ledger_layout[a];
+        DType dtype = l->dtype == DTYPE_NONE ? v->nll_dtype : l->dtype;
+        char key[LEDGER_DIGEST_KEY], hex[65];
+        Sha256 sha;
+        sha256_begin(&sha);
+        sha256_update(&sha, array[a], (l->per_order ? v->n_orders : 1) * v->n_tokens * dtype_block_bytes(dtype));
+        sha256_end(&sha, hex);
+        snprintf(key, sizeof key, LEDGER_DIGEST "%s", l->name);
+        const JsonValue *digest = metadata ? json_get(metadata, key) : NULL;
+        if (!digest || digest->kind != JSON_STRING || strcmp(digest->string, hex) != 0) {
+            size_t len = strlen(damaged);
+            snprintf(damaged + len, sizeof damaged - len, "%s%s", len ? ", " : "", l->name);
+        }
+    }
+    arena_free(&arena);
+    if (!status && *damaged)
+        status = error_set(e, STATUS_FAILED, "%s: damaged: %s: not the bytes whose sha256 the metadata carry", path, damaged);
+    return status;
 }
 
 double ledger_view_nll(const LedgerView *v, size_t order, size_t token)

@@ -4,7 +4,8 @@
  *   |ledger - ref64| / (half the spacing of what is stored + 8 rms),
  * rms being the root mean square of (own arithmetic now - ref64) over all tokens of that window, or over all windows, whichever is
  * larger: the ledger is held against rounding errors that were measured without it. Where the arithmetic promises bits, the fresh
- * value must be the ledger's to the bit. An entry that fails either was not computed by this program from these files. */
+ * value must be the ledger's to the bit. An entry that fails either was not computed by this program from these files. Before all that
+ * every array is held against its sha256 in the ledger's metadata: a damaged one is named, and nothing is computed. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -98,6 +99,8 @@ static int open_ledger(LedgerAudit *a, Error *e)
     int status = path && json ? STATUS_OK : error_set(e, STATUS_FAILED, "%s: out of memory", dir);
     if (!status)
         status = ledger_view_open(path, &a->ledger, e);
+    if (!status)
+        status = ledger_view_verify(&a->ledger, path, e);
     if (!status && (a->ledger.n_tokens != a->windows.n_tokens ||
                     memcmp(a->ledger.token_id, a->windows.token_id, a->windows.n_tokens * sizeof(int32_t)) != 0))
         status = error_set(e, STATUS_FAILED, "%s: its %zu tokens are not the %zu of these rows", path, a->ledger.n_tokens,
@@ -336,12 +339,12 @@ static int report(LedgerAudit *a, Error *e)
     strbuf_printf(&text, "%s, %s: %zu of %zu entries drawn, the widest margins:\n\n", o->ledger, a->bench.numerics, a->n,
                   a->ledger.n_orders * a->ledger.n_tokens);
     int status = put_table(a, &text, e);
-    strbuf_printf(
-        &text,
-        "\nC0, bits equal: %zu of %zu entries are what %s gives now%s\nC1, every margin <= 1: %s (rounding: rms %.3g nats)\n"
-        "rank equal to ref64's: %zu of %zu\n",
-        n_equal, a->n, a->bench.numerics, promised ? "" : " (fast promises no bits in another batch)", n_over ? "NO" : "yes",
-        a->n_square > 0 ? sqrt(a->square / a->n_square) : 0, n_rank, a->n);
+    strbuf_printf(&text,
+                  "\nsha256 of every array: as the ledger's metadata say\nC0, bits equal: %zu of %zu entries are what %s gives "
+                  "now%s\nC1, every margin <= 1: %s (rounding: rms %.3g nats)\n"
+                  "rank equal to ref64's: %zu of %zu\n",
+                  n_equal, a->n, a->bench.numerics, promised ? "" : " (fast promises no bits in another batch)",
+                  n_over ? "NO" : "yes", a->n_square > 0 ? sqrt(a->square / a->n_square) : 0, n_rank, a->n);
     if (!status && (json.failed || text.failed))
         status = error_set(e, STATUS_FAILED, "audit: out of memory for the report");
     if (!status && o->output)

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "engine/base/file.h"
+#include "engine/base/sha256.h"
 #include "engine/ledger.h"
 #include "experiments/result_file.h"
 #include "experiments/studies.h"
@@ -64,19 +65,29 @@ static char *sweep(const char *numerics, const char *experiment)
     return dir;
 }
 
-/* Adds `by` to the loss of one entry, in place. */
+/* Adds `by` to the loss of one entry, in place, and has the metadata carry the changed array's sha256: only computing finds it. */
 static void change_loss(const char *dir, size_t order, size_t token, float by)
 {
+    Sha256 sha;
+    char hex[65];
     Error e = {{0}};
     StrBuf file = {0};
     LedgerView v = {0};
     char *path = file_join(dir, "ledger.safetensors");
     CHECK_MSG(ledger_view_open(path, &v, &e) == 0, "%s", e.text);
-    size_t at = (size_t)((const char *)v.nll - (const char *)v.map) + 4 * (order * v.n_tokens + token);
+    size_t first = (size_t)((const char *)v.nll - (const char *)v.map), bytes = 4 * v.n_orders * v.n_tokens;
+    size_t at = first + 4 * (order * v.n_tokens + token);
     float loss = (float)ledger_view_nll(&v, order, token) + by;
     ledger_view_close(&v);
     CHECK(file_read(path, 1 << 24, &file, &e) == 0);
     memcpy(file.data + at, &loss, sizeof loss);
+    sha256_begin(&sha);
+    sha256_update(&sha, file.data + first, bytes);
+    sha256_end(&sha, hex);
+    char *digest = memmem(file.data, file.len, "\"sha256.nll\":\"", 14);
+    CHECK(digest != NULL);
+    if (digest)
+        memcpy(digest + 14, hex, 64);
     CHECK(file_write_atomic(path, file.data, file.len, &e) == 0);
     strbuf_free(&file);
     free(path);
@@ -113,6 +124,30 @@ static void a_changed_entry_is_found(void)
     text = run_audit(o, 1, message);
     CHECK(strstr(text, "C1, every margin <= 1: yes") && strstr(message, "1 of"));
     free(text);
+    free(dir);
+}
+
+/* One bit flipped in two arrays, one of which no margin looks at. */
+static void a_damaged_array_is_named(void)
+{
+    Error e = {{0}};
+    StrBuf file = {0};
+    LedgerView v = {0};
+    char message[1024], *dir = sweep("exact", "removal"), *path = file_join(dir, "ledger.safetensors");
+    CHECK_MSG(ledger_view_open(path, &v, &e) == 0, "%s", e.text);
+    CHECK_MSG(ledger_view_verify(&v, path, &e) == 0, "%s", e.text);
+    size_t kl = (size_t)((const char *)v.kl - (const char *)v.map), last = 4 * v.n_orders * v.n_tokens - 1;
+    size_t top1 = (size_t)((const char *)v.top1 - (const char *)v.map);
+    ledger_view_close(&v);
+    CHECK(file_read(path, 1 << 24, &file, &e) == 0);
+    file.data[kl + last] ^= 1;
+    file.data[top1] ^= 1;
+    CHECK(file_write_atomic(path, file.data, file.len, &e) == 0);
+    StrataAuditOptions o = {.ledger = dir, .sample = 10};
+    free(run_audit(o, 1, message));
+    CHECK_MSG(strstr(message, "damaged: kl, top1:"), "%s", message);
+    strbuf_free(&file);
+    free(path);
     free(dir);
 }
 
@@ -172,6 +207,7 @@ int main(void)
     write_rows();
     RUN(entries_are_what_they_were);
     RUN(a_changed_entry_is_found);
+    RUN(a_damaged_array_is_named);
     RUN(what_is_no_finished_sweep);
     RUN(two_orders);
     free(rows_path);
