@@ -73,7 +73,7 @@ mutation exact_elementary.inc 's/p = FMA(p, r \* r, r) + 1.0;/p = FMA(p, r * r, 
 mutation exact_kernels.inc 's/low##i = VFMA(b, w0, low##i);/low##i = b * w0 + low##i;/' 'a fused multiply-add of the products dropped'
 [ "${1:-}" = all ] && {
     mutation exact_canon.h 's/EXACT_SEGMENT = 256/EXACT_SEGMENT = 128/' 'shorter segments'
-    mutation exact_elements.inc 's/for (size_t s = 0; s < count; s++) {/for (size_t s = count; s-- > 0;) {/' 'segments of the head joined backwards'
+    mutation exact_elements.inc 's/for (size_t s = 0; s < W && first + s \* EXACT_SEGMENT < n; s++) {/for (size_t s = W; s-- > 0;) {/' 'segments of the head joined backwards'
     mutation exact_elements.inc 's/VFMA(a, c, -(b \* s))/a * c - b * s/' 'a fused multiply-add of RoPE dropped'
     mutation exact_canon.inc 's/sum = fma((double)a\[i\], (double)b\[i\], sum)/sum += (double)a[i] * (double)b[i]/' 'a fused multiply-add of norms dropped'
 }
