@@ -7,7 +7,7 @@
 #include "experiments/diff_view.h"
 #include "experiments/report.h"
 #include "experiments/result_file.h"
-#include "tests/latex.h"
+#include "tests/compile_latex.h"
 #include "tests/temp_folder.h"
 
 #define RESULT "tests/data/diff_result"

@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #include "experiments/studies.h"
-#include "tests/latex.h"
+#include "tests/compile_latex.h"
 #include "tests/read_json.h"
 
 #define DATA "tests/data/compare/"

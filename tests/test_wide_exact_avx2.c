@@ -3,7 +3,10 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 
+#include "kernels/exact/exact_simd.h"
+
 typedef double Wide __attribute__((vector_size(64)));
+typedef int64_t WideMask __attribute__((vector_size(64)));
 
 static inline Wide wide_fma(Wide a, Wide b, Wide c)
 {
@@ -16,10 +19,20 @@ static inline Wide wide_fma(Wide a, Wide b, Wide c)
     return z.whole;
 }
 
+static inline Wide wide_select(WideMask where, Wide yes, Wide no)
+{
+    return (Wide)((where & (WideMask)yes) | (~where & (WideMask)no));
+}
+
 #define W 8
 #define TABLE(suffix) CAT(exact_avx2_, suffix)
 #define LEVEL_NAME "wide"
 #define VFMA(a, b, c) wide_fma(a, b, c)
+#define OP_LT <
+#define OP_EQ ==
+#define VSELECT(a, op, b, yes, no) wide_select((a)OP_##op(b), yes, no)
+#define VMOST(a, b) VSELECT(b, LT, a, a, b)
+#define VLEAST(a, b) VSELECT(a, LT, b, a, b)
 #include "kernels/exact/exact_kernels.inc"
 #endif
 

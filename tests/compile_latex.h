@@ -1,6 +1,6 @@
-/* latex.h: compiles a document that the program wrote, where TeX is installed. */
-#ifndef STRATA_TESTS_LATEX_H
-#define STRATA_TESTS_LATEX_H
+/* compile_latex.h: compiles a document that the program wrote, where TeX is installed. */
+#ifndef STRATA_TESTS_COMPILE_LATEX_H
+#define STRATA_TESTS_COMPILE_LATEX_H
 
 #include <stdio.h>
 #include <stdlib.h>
