@@ -24,7 +24,7 @@ works 'pos by the whole name' "$STRATA" $pos --model_name $MODEL
 cmp -s "$folder/pos.json" "$tmp/first.json" && cmp -s "$folder/pos_words.csv" "$tmp/first.csv" && ok || bad 'pos.json differs the second time'
 works 'pos of a folder, as JSON' "$STRATA" pos --model_name "$folder" --json --quiet
 cmp -s "$tmp/out" "$folder/pos.json" && ok || bad '--json prints another pos.json'
-works 'Japanese captions' "$STRATA" pos --model_name "$folder" --lang ja --quiet
+works 'Japanese captions' "$STRATA" pos "$folder" --lang ja --quiet
 for figure in pos_heatmap pos_lines pos_bars pos_bars_worst; do
     for ending in svg png pdf csv; do
         [ -s "$folder/figures/$figure.$ending" ] && ok || bad "figures/$figure.$ending is not there"
@@ -34,6 +34,7 @@ works 'help' "$STRATA" help pos
 refuses 2 'there are:' $pos --model_name mode
 refuses 2 'there are:' $pos --model_name tools/demo
 refuses 2 '--lang' $pos --model_name model --lang xx
+refuses 2 'behind it' pos "$folder" other
 refuses 2 '--dataset_type is missing' pos --model_name model
 refuses 2 '--model_name is missing' pos --dataset_type wiki-text-2
 refuses 1 'no-such-file' $pos --model_name model --gold "$tmp/no-such-file"

@@ -123,6 +123,7 @@ static int command_sweep(int argc, char **argv, StrataError *e)
 static int command_pos(int argc, char **argv, StrataError *e)
 {
     StrataPosOptions o = {0};
+    OptionList dirs = {.values = calloc((size_t)argc, sizeof *dirs.values)};
     const Option own[] = {
         {"--dataset_type", OPTION_STRING, &o.dataset_type},
         {"--dataset_path", OPTION_STRING, &o.dataset_path},
@@ -134,8 +135,18 @@ static int command_pos(int argc, char **argv, StrataError *e)
         {"--max_samples", OPTION_COUNT, &o.sample_size},
         {"--fine", OPTION_FLAG, &o.fine},
     };
-    int status = PARSE(own, &o.common);
-    return status ? status : strata_pos(&o, e);
+    int status = dirs.values ? parse_words(own, sizeof own / sizeof *own, &o.common, &dirs, argc, argv, e) : 1;
+    if (!status && dirs.n > (o.common.model_name ? 0 : 1)) {
+        snprintf(e->text, sizeof e->text, "pos: expected one result, its folder or --model_name, found \"%s\" behind it",
+                 dirs.values[dirs.n - 1]);
+        status = 2;
+    }
+    if (dirs.n == 1)
+        o.common.model_name = dirs.values[0];
+    if (!status)
+        status = strata_pos(&o, e);
+    free(dirs.values);
+    return status;
 }
 
 static int command_trace(int argc, char **argv, StrataError *e)

@@ -56,7 +56,7 @@ export const speechTour = [
         kind: 'read', name: 'study',
         async show(live) {
             const result = (await live.results()).find(r => r.kind === 'orders' && r.has_pos && r.experiment === 'removal') || (await live.results()).find(r => r.kind === 'orders' && r.has_pos);
-            if (!result) return { values: {}, figure: () => h('p', { class: 'notice' }, t('tags.none'), ' ', h('code', {}, 'strata pos --model_name results/removal/...')) };
+            if (!result) return { values: {}, figure: () => h('p', { class: 'notice' }, t('tags.none'), ' ', h('code', {}, 'strata pos results/removal/...')) };
             const pos = await live.api.file(`api/results/${result.id}/pos.json`), tags = pos.groups.find(g => g.by === 'upos').values.filter(v => v.is_ranked), last = pos.orders.length - 1;
             return { values: {}, figure: width => h('div', {}, h('p', { class: 'hint' }, t('tour.studyFigure', { order: pos.orders[last].name, id: result.id })), columns({ width, height: 260, label: t('tags.title'), values: tags.map(v => ({ label: v.value, value: v.orders[last].word_contrast, lo: v.orders[last].word_contrast_ci95?.[0], hi: v.orders[last].word_contrast_ci95?.[1] })), y: { label: t('unit.nats') } })), link: { view: 'orders', state: { res: result.id } } };
         },
