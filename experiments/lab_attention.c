@@ -82,13 +82,18 @@ static int check_key(LabAsked *a, const LabOp *attention, size_t *first)
     return STATUS_OK;
 }
 
+/* The attention that is asked about, whose question is checked. */
+static int find_key(LabAsked *a, const LabOp **op, size_t *first)
+{
+    *op = lab_find_kind(a, LAB_ATTENTION, 0);
+    return *op ? check_key(a, *op, first) : lab_missing(a);
+}
+
 int lab_solve_score(LabAsked *a)
 {
-    const LabOp *op = lab_find_kind(a, LAB_ATTENTION, 0);
+    const LabOp *op;
     size_t first, seen_first;
-    if (!op)
-        return lab_missing(a);
-    int status = check_key(a, op, &first);
+    int status = find_key(a, &op, &first);
     if (status)
         return status;
     const AttnSpec *spec = &op->attention;
@@ -124,11 +129,9 @@ int lab_solve_score(LabAsked *a)
 
 int lab_solve_softmax(LabAsked *a)
 {
-    const LabOp *op = lab_find_kind(a, LAB_ATTENTION, 0);
+    const LabOp *op;
     size_t first, seen_first;
-    if (!op)
-        return lab_missing(a);
-    int status = check_key(a, op, &first);
+    int status = find_key(a, &op, &first);
     if (status)
         return status;
     double *scores = malloc((a->row + 1) * sizeof *scores), most = -INFINITY, sum = 0;

@@ -10,6 +10,7 @@
  *
  * Shared rows are 8 elements longer than DH, so that the eight rows of a load_matrix fall into different banks. */
 #include "kernels/cuda/cuda_attention.cuh"
+#include "kernels/cuda/cuda_multiply.cuh"
 
 #include <math.h>
 
@@ -71,32 +72,6 @@ DEVICE_FN void load_queries(const AttentionArgs &a, const AttentionItem &item, i
         bool there = r < item.n_q && c < a.head_dim;
         Global<const bf16> at = there ? a.q + ((int64_t)(item.q_row + r) * a.ld_q + column + c) : a.q;
         load_chunk(to + (r * (DH + PAD) + c), at, there ? a.head_dim - c : 0, a.vectors);
-    }
-}
-
-/* s += the warp's 16 MT queries times BK keys. */
-template <int DH, int MT, int BK>
-DEVICE_FN void multiply_scores(float (&s)[MT][BK / 8][4], Shared<bf16> q, Shared<bf16> k, int lane)
-{
-    constexpr int stride = DH + PAD;
-    int matrix = lane / 8, row = lane % 8;
-#pragma unroll
-    for (int d = 0; d < DH; d += 16) {
-        uint32_t qa[MT][4];
-#pragma unroll
-        for (int m = 0; m < MT; m++)
-            load_matrix_x4(qa[m], q + ((m * 16 + lane % 16) * stride + d + lane / 16 * 8));
-#pragma unroll
-        for (int n = 0; n < BK; n += 16) {
-            uint32_t kb[4];
-            load_matrix_x4(kb, k + ((n + matrix / 2 * 8 + row) * stride + d + matrix % 2 * 8));
-            uint32_t low[2] = {kb[0], kb[1]}, high[2] = {kb[2], kb[3]};
-#pragma unroll
-            for (int m = 0; m < MT; m++) {
-                mma_bf16(s[m][n / 8], qa[m], low);
-                mma_bf16(s[m][n / 8 + 1], qa[m], high);
-            }
-        }
     }
 }
 
@@ -291,7 +266,7 @@ template <int DH, int MT, int BK, bool BENT> CUDA_KERNEL(THREADS) attend(Attenti
 #pragma unroll
                 for (int n = 0; n < BK / 8; n++)
                     s[m][n][0] = s[m][n][1] = s[m][n][2] = s[m][n][3] = 0;
-            multiply_scores<DH, MT, BK>(s, q + first_row * S::stride, k + stage * (int)S::kv_elems, lane);
+            multiply_rows<DH, S::stride>(s, q + first_row * S::stride, k + stage * (int)S::kv_elems, lane);
             bool masked =
                 first + BK - 1 > p || first + BK > item.n_keys || (a.window > 0 && p + 16 * MT - 1 - first >= a.window);
             shape_scores<MT, BK, BENT>(a, item, s, slope, first, p, lane, masked);

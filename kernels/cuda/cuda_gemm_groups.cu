@@ -5,6 +5,7 @@
  * of 32 x 64 each; K in steps of DEPTH through a ring of STAGES in shared memory, filled by asynchronous copies. What lies outside of a group, of
  * N or of K is filled with zeros. Rows in shared memory are 80 bytes apart: the eight rows of a load_matrix fall into different banks. */
 #include "kernels/cuda/cuda_gemm.cuh"
+#include "kernels/cuda/cuda_multiply.cuh"
 
 enum { ROWS = 64, COLS = 128, DEPTH = 32, STRIDE = DEPTH + 8, STAGES = 3, WARP_ROWS = 32, WARP_COLS = 64, THREADS = 128 };
 enum { TILES = WARP_ROWS / 16, STRIPS = WARP_COLS / 8 };
@@ -26,30 +27,6 @@ DEVICE_FN void load_tile(Shared<bf16> to, Global<const bf16> from, int64_t ld, i
             if (j < valid)
                 x = at[j];
             there[j] = x;
-        }
-    }
-}
-
-/* sum += the warp's rows of x times its rows of w, DEPTH terms. */
-DEVICE_FN void multiply_step(float (&sum)[TILES][STRIPS][4], Shared<bf16> x, Shared<bf16> w, int lane)
-{
-    int matrix = lane / 8, row = lane % 8;
-#pragma unroll
-    for (int d = 0; d < DEPTH; d += 16) {
-        uint32_t a[TILES][4];
-#pragma unroll
-        for (int m = 0; m < TILES; m++)
-            load_matrix_x4(a[m], x + ((m * 16 + lane % 16) * STRIDE + d + lane / 16 * 8));
-#pragma unroll
-        for (int n = 0; n < STRIPS; n += 2) {
-            uint32_t b[4];
-            load_matrix_x4(b, w + ((n * 8 + matrix / 2 * 8 + row) * STRIDE + d + matrix % 2 * 8));
-            uint32_t low[2] = {b[0], b[1]}, high[2] = {b[2], b[3]};
-#pragma unroll
-            for (int m = 0; m < TILES; m++) {
-                mma_bf16(sum[m][n], a[m], low);
-                mma_bf16(sum[m][n + 1], a[m], high);
-            }
         }
     }
 }
@@ -118,8 +95,8 @@ CUDA_KERNEL(THREADS) gemm_groups(GemmGroups g)
                 load_tile(w_stages + next * COLS * STRIDE, w, g.k, col, cols, COLS, ahead * DEPTH, g.k, vectors);
             }
             async_copy_commit();
-            multiply_step(sum, x_stages + (stage * ROWS + warp_row) * STRIDE, w_stages + (stage * COLS + warp_col) * STRIDE,
-                          lane);
+            multiply_rows<DEPTH, STRIDE>(sum, x_stages + (stage * ROWS + warp_row) * STRIDE,
+                                         w_stages + (stage * COLS + warp_col) * STRIDE, lane);
         }
         store_sums(g, sum, first + warp_row, end, col + warp_col, lane);
         block_sync(); /* before the stages are filled for the next rows */
