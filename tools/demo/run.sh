@@ -91,7 +91,7 @@ Next, for example:
   build/strata next --model_name $MODEL_PATH --text "The captain of the"
   build/strata next --model_name $MODEL_PATH --text "The captain of the" --order "0-4,6-$LAST"     (without layer 5)
   build/strata sweep --model_name $MODEL_PATH --dataset_path $TEXT --max_samples $SAMPLES --context $CONTEXT --experiment repeat
-  build/strata pos --model_name $OUTPUT_DIR/removal/${slug}_wikitext-2-excerpt_n$SAMPLES     (which parts of speech suffer)
+  build/strata pos $OUTPUT_DIR/removal/${slug}_wikitext-2-excerpt_n$SAMPLES     (which parts of speech suffer)
   build/strata report $OUTPUT_DIR/removal/${slug}_wikitext-2-excerpt_n$SAMPLES     (tables and text for a paper)
   build/strata help sweep
 END
