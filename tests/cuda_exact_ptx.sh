@@ -1,5 +1,5 @@
 #!/bin/bash
-# cuda_exact_ptx.sh: the instructions that nvcc makes of numerics v1's kernels (kernels/cuda/cuda_exact_kernels.cu), for the oldest and the newest
+# cuda_exact_ptx.sh: the instructions that nvcc makes of numerics v1's kernels (kernels/cuda/cuda_exact_*.cu), for the oldest and the newest
 # architecture served: floating-point operations are IEEE ones of f64, rounded to nearest, and nothing approximate, contracted or flushed is
 # among them. What f32 does: comparisons, moves, and the one product of bf16 ALiBi that v1 defines so. A skip without nvcc.
 cd "$(dirname "$0")/.." || exit 1
@@ -28,22 +28,25 @@ nothing_strange() {
     ! [ -s "$tmp/strange" ] || { head -5 "$tmp/strange"; return 1; }
 }
 for arch in compute_80 compute_90; do
-    # shellcheck disable=SC2086
-    if ! "$nvcc" -std=c++17 -I. -ptx -arch=$arch $exact -o "$tmp/$arch.ptx" kernels/cuda/cuda_exact_kernels.cu >"$tmp/log" 2>&1; then
-        failed=$((failed + 1))
-        echo "failed: nvcc for $arch: $(head -n 3 "$tmp/log")"
-        continue
-    fi
+    for unit in kernels/cuda/cuda_exact_*.cu; do
+        # shellcheck disable=SC2086
+        if ! "$nvcc" -std=c++17 -I. -ptx -arch=$arch $exact -o "$tmp/unit.ptx" "$unit" >"$tmp/log" 2>&1; then
+            failed=$((failed + 1))
+            echo "failed: nvcc for $arch: $(head -n 3 "$tmp/log")"
+            continue 2
+        fi
+        cat "$tmp/unit.ptx" >>"$tmp/$arch.ptx"
+    done
     check "$arch: only IEEE operations" nothing_strange "$tmp/$arch.ptx"
     check "$arch: the sums are fused multiply-adds of f64" grep -q 'fma\.rn\.f64' "$tmp/$arch.ptx"
     check "$arch: no fast mode, no call into a library" sh -c '! grep -qE "approx|\.ftz|call.*(__nv|exp|log|tanh)" "$1"' sh "$tmp/$arch.ptx"
 done
 # The check itself notices: with expf in the place of v1's exponential, and with contraction allowed.
 mkdir -p "$tmp/copy/kernels/cuda"
-sed 's/scores\[j\] = exact_exp(z - most)/scores[j] = expf((float)(z - most))/' kernels/cuda/cuda_exact_kernels.cu >"$tmp/copy/kernels/cuda/cuda_exact_kernels.cu"
+sed 's/scores\[j\] = exact_exp(z - most)/scores[j] = expf((float)(z - most))/' kernels/cuda/cuda_exact_products.cu >"$tmp/copy/kernels/cuda/cuda_exact_products.cu"
 # shellcheck disable=SC2086
-"$nvcc" -std=c++17 -I. -ptx -arch=compute_80 $exact -o "$tmp/fault.ptx" "$tmp/copy/kernels/cuda/cuda_exact_kernels.cu" >/dev/null 2>&1
-check 'an approximate exponential is noticed' sh -c 'cmp -s kernels/cuda/cuda_exact_kernels.cu "$1" && exit 1; grep -q "approx" "$2"' sh \
-    "$tmp/copy/kernels/cuda/cuda_exact_kernels.cu" "$tmp/fault.ptx"
+"$nvcc" -std=c++17 -I. -ptx -arch=compute_80 $exact -o "$tmp/fault.ptx" "$tmp/copy/kernels/cuda/cuda_exact_products.cu" >/dev/null 2>&1
+check 'an approximate exponential is noticed' sh -c 'cmp -s kernels/cuda/cuda_exact_products.cu "$1" && exit 1; grep -q "approx" "$2"' sh \
+    "$tmp/copy/kernels/cuda/cuda_exact_products.cu" "$tmp/fault.ptx"
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]

@@ -1,4 +1,4 @@
-/* cuda_exact_kernels.cuh: launches of the kernels of numerics v1 on the device (cuda_exact_kernels.cu): f32 between operations, bit for bit what
+/* cuda_exact.cuh: launches of the kernels of numerics v1 on the device (cuda_exact_*.cu): f32 between operations, bit for bit what
  * kernels/exact/exact_canon.h defines. Views are F32 on the device, any ld and alignment; weights are F32, [N, K] dense. As in
  * cuda_rows.cuh each enqueues and none waits, allocates or fails but through cudaGetLastError(). What rounds alike without a version of its own:
  * cuda_copy, cuda_clip, cuda_embed and cuda_convert (one f32 operation, exact in f64 before its rounding). */

@@ -1,0 +1,36 @@
+/* cuda_table.cuh: what the files of the device tables share: entering an op, noting what it did, products and gates of both arithmetics,
+ * and the entries of ops.h that stand in files of their own. */
+#ifndef STRATA_KERNELS_CUDA_TABLE_CUH
+#define STRATA_KERNELS_CUDA_TABLE_CUH
+
+#include "kernels/cuda/cuda_context.cuh"
+
+/* A thread that calls for the first time may have another device set. */
+static inline void enter(OpsContext *c, const char *op)
+{
+    context_ok(c, op, cudaSetDevice(c->config.device_index));
+}
+
+static inline void launched(OpsContext *c, const char *op)
+{
+    context_ok(c, op, cudaGetLastError());
+}
+
+static inline bool given(const Weight *w)
+{
+    return w && w->kind != WEIGHT_NONE;
+}
+
+/* y = alpha (x w^T + bias) + residual; bias and residual may be NULL. cuda/exact has neither alpha nor residual. */
+void table_multiply(OpsContext *c, const char *op, View y, View x, const Weight *w, const Weight *bias, float alpha,
+                    const View *residual);
+/* out = act(x) * up. */
+void table_gate(OpsContext *c, View out, View x, View up, ActKind act);
+
+void table_attention(OpsContext *c, View out, View q, View k, View v, const AttnSeq *seqs, size_t n_seqs, const AttnSpec *spec);
+void table_route(OpsContext *c, Routes out, View logits, const RouteSpec *spec);
+void table_moe(OpsContext *c, View out, View x, Routes routes, const ExpertWeights *experts, const RouteSpec *spec,
+               ActKind act);
+void table_head(OpsContext *c, const HeadArgs *args);
+
+#endif
