@@ -1,4 +1,4 @@
-/* audit_tap.c: the recording op table. Operations are told apart by where in a step they stand (its norms, products, sums in the order
+/* audit_tap.c: see audit_tap.h. Operations are told apart by where in a step they stand (its norms, products, sums in the order
  * in which engine/forward.c calls them for the model's traits); the walk says which step of which layer runs. */
 #include "experiments/audit_tap.h"
 
@@ -6,26 +6,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernels/ops.h"
+#include "experiments/op_watch.h"
 
 /* How far a step has come. */
 typedef enum Stage { STAGE_BEGIN, STAGE_PROJECTED, STAGE_MIXED, STAGE_ATTENDED, STAGE_MLP, STAGE_MLP_DONE } Stage;
 
-/* The context the forward pass hands back to the table: ours, around the wrapped table's. */
-struct OpsContext {
-    const Ops *ops;
-    OpsContext *under;
+/* What the watcher knows; layer and kind are those of the step that runs. */
+typedef struct Tap {
+    OpWatch watch;
     const Model *model;
     AuditRecord *record;
     Error *error;
-    int status;
+    int status; /* the first failure of the record; nothing is kept behind it */
     StepKind kind;
     int layer;
     Stage stage;
     int n_ropes, n_head_norms, n_products, n_sums; /* of this step; products of its MLP */
-};
+} Tap;
 
-static void keep(OpsContext *c, const char *name, View v)
+static void keep(Tap *c, const char *name, View v)
 {
     char full[AUDIT_NAME_MAX];
     AuditTensor *t;
@@ -37,17 +36,17 @@ static void keep(OpsContext *c, const char *name, View v)
         snprintf(full, sizeof full, "L%d.%s", c->layer, name);
     c->status = audit_record_add(c->record, full, v.rows, v.cols, &t, c->error);
     if (!c->status)
-        c->ops->download(c->under, t->v, v);
+        c->watch.ops.download(c->watch.context, t->v, v);
 }
 
-static void keep_columns(OpsContext *c, const char *name, View v, size_t first, size_t n)
+static void keep_columns(Tap *c, const char *name, View v, size_t first, size_t n)
 {
     keep(c, name, view_cols(v, first, n, dtype_block_bytes(v.dtype)));
 }
 
 static void on_step(void *user, StepKind kind, int layer, View in)
 {
-    OpsContext *c = user;
+    Tap *c = user;
     c->kind = kind;
     c->layer = layer;
     c->stage = kind == STEP_MLP ? STAGE_MLP : STAGE_BEGIN;
@@ -56,31 +55,23 @@ static void on_step(void *user, StepKind kind, int layer, View in)
         keep(c, "resid_pre", in);
 }
 
-static const char *embedding_sum(const OpsContext *c)
+static const char *embedding_sum(const Tap *c)
 {
     return c->model->traits.embed_norm ? "embed_sum" : "embed";
 }
 
-static void tap_embed(OpsContext *c, View out, const int32_t *ids, const WeightPart *table, float multiplier)
+static void keep_embedding(Tap *c, View out)
 {
     const ModelTraits *t = &c->model->traits;
-    c->ops->embed(c->under, out, ids, table, multiplier);
     if (t->d_embed)
         keep(c, "embed_tokens", out);
     else if (!t->learned_positions)
         keep(c, embedding_sum(c), out);
 }
 
-static void tap_embed_add(OpsContext *c, View x, const int32_t *positions, const WeightPart *table)
-{
-    c->ops->embed_add(c->under, x, positions, table);
-    keep(c, embedding_sum(c), x);
-}
-
-static void tap_norm(OpsContext *c, View out, View x, const NormSpec *spec, const Weight *weight, const Weight *bias)
+static void keep_norm(Tap *c, View out)
 {
     bool after = c->model->traits.norm_place == NORM_AFTER, mlp = c->kind == STEP_MLP;
-    c->ops->norm(c->under, out, x, spec, weight, bias);
     if (c->kind == STEP_ROOT)
         keep(c, "embed", out);
     else if (c->kind == STEP_COMBINE)
@@ -97,7 +88,7 @@ static void tap_norm(OpsContext *c, View out, View x, const NormSpec *spec, cons
         keep(c, mlp ? "mlp_post_norm" : "attn_post_norm", out);
 }
 
-static void keep_projections(OpsContext *c, View y)
+static void keep_projections(Tap *c, View y)
 {
     const ModelTraits *t = &c->model->traits;
     size_t dh = (size_t)t->head_dim, q = (size_t)t->n_heads * dh, kv = (size_t)t->n_kv_heads * dh;
@@ -107,7 +98,7 @@ static void keep_projections(OpsContext *c, View y)
     c->stage = STAGE_PROJECTED;
 }
 
-static void keep_mlp_product(OpsContext *c, View y)
+static void keep_mlp_product(Tap *c, View y)
 {
     static const char *const of_mixture[] = {"mlp.router", NULL, "mlp.shared_down_proj", "mlp.shared_gate"};
     MlpKind kind = c->model->traits.layers[c->layer].mlp;
@@ -128,9 +119,8 @@ static void keep_mlp_product(OpsContext *c, View y)
     }
 }
 
-static void tap_linear(OpsContext *c, View y, View x, const Weight *w, const Weight *bias)
+static void keep_product(Tap *c, View y)
 {
-    c->ops->linear(c->under, y, x, w, bias);
     if (c->kind == STEP_ROOT) {
         keep(c, c->model->traits.learned_positions ? "embed_in" : embedding_sum(c), y);
     } else if (c->kind == STEP_COMBINE) {
@@ -145,47 +135,8 @@ static void tap_linear(OpsContext *c, View y, View x, const Weight *w, const Wei
     }
 }
 
-static void tap_linear_add(OpsContext *c, View out, View residual, float scale, View x, const Weight *w, const Weight *bias)
+static void keep_sum(Tap *c, View out)
 {
-    c->ops->linear_add(c->under, out, residual, scale, x, w, bias);
-    keep(c, c->kind == STEP_MLP ? "resid_post" : "resid_mid", out);
-}
-
-static void tap_rope(OpsContext *c, View x, const int32_t *positions, const Weight *cosines, const Weight *sines, int n_heads,
-                     int head_dim, int rotary_dims, RopeStyle style)
-{
-    c->ops->rope(c->under, x, positions, cosines, sines, n_heads, head_dim, rotary_dims, style);
-    keep(c, c->n_ropes++ ? "attn.k_rot" : "attn.q_rot", x);
-}
-
-static void tap_attention(OpsContext *c, View out, View q, View k, View v, const AttnSeq *seqs, size_t n_seqs,
-                          const AttnSpec *spec)
-{
-    c->ops->attention(c->under, out, q, k, v, seqs, n_seqs, spec);
-    keep(c, "attn.mix", out);
-    c->stage = STAGE_MIXED;
-}
-
-static void keep_activation(OpsContext *c, View out)
-{
-    keep(c, c->model->traits.layers[c->layer].mlp == MLP_MOE ? "mlp.shared_act" : "mlp.act", out);
-}
-
-static void tap_glu(OpsContext *c, View out, View gate, View up, ActKind act)
-{
-    c->ops->glu(c->under, out, gate, up, act);
-    keep_activation(c, out);
-}
-
-static void tap_act(OpsContext *c, View out, View x, ActKind act)
-{
-    c->ops->act(c->under, out, x, act);
-    keep_activation(c, out);
-}
-
-static void tap_add(OpsContext *c, View out, View a, View b, float scale)
-{
-    c->ops->add(c->under, out, a, b, scale);
     bool after = c->model->traits.norm_place == NORM_AFTER;
     if (c->kind == STEP_WHOLE)
         keep(c, c->n_sums++ ? "resid_post" : "resid_mid", out);
@@ -195,99 +146,53 @@ static void tap_add(OpsContext *c, View out, View a, View b, float scale)
         keep(c, after ? "attn.sum" : "resid_mid", out);
 }
 
-static void tap_add_gated(OpsContext *c, View out, View a, View b, View gate)
+static void on_op(void *user, const OpCall *call)
 {
-    c->ops->add_gated(c->under, out, a, b, gate);
-    keep(c, "mlp.moe", out);
-}
-
-static void tap_moe(OpsContext *c, View out, View x, Routes routes, const ExpertWeights *experts, const RouteSpec *spec,
-                    ActKind act)
-{
-    c->ops->moe(c->under, out, x, routes, experts, spec, act);
-    keep(c, c->model->traits.d_shared ? "mlp.experts" : "mlp.moe", out);
-}
-
-static void tap_head(OpsContext *c, const HeadArgs *args)
-{
-    c->ops->head(c->under, args);
-    keep(c, "logits", args->logits);
-}
-
-/* What is passed on as it is. */
-static int pass_alloc(OpsContext *c, size_t bytes, void **out, Error *e)
-{
-    return c->ops->alloc(c->under, bytes, out, e);
-}
-
-static void pass_free(OpsContext *c, void *memory, size_t bytes)
-{
-    c->ops->free(c->under, memory, bytes);
-}
-
-static int pass_sync(OpsContext *c, Error *e)
-{
-    int status = c->ops->sync(c->under, e);
-    return status ? status : c->status; /* a failed record has filled the same error */
-}
-
-static void pass_copy(OpsContext *c, View dst, View src)
-{
-    c->ops->copy(c->under, dst, src);
-}
-
-static int pass_prepare(OpsContext *c, void *memory, WeightKind kind, const WeightPart *parts, size_t n, Weight *out, Error *e)
-{
-    return c->ops->weight_prepare(c->under, memory, kind, parts, n, out, e);
-}
-
-static void pass_slot_done(OpsContext *c, void *memory)
-{
-    c->ops->slot_done(c->under, memory);
-}
-
-static void pass_clip(OpsContext *c, View x, float limit)
-{
-    c->ops->clip(c->under, x, limit); /* exact: the audit clips what it reads */
-}
-
-static void pass_mean(OpsContext *c, View out, const View *in, size_t n)
-{
-    c->ops->mean(c->under, out, in, n);
-}
-
-static void pass_route(OpsContext *c, Routes out, View logits, const RouteSpec *spec)
-{
-    c->ops->route(c->under, out, logits, spec);
-}
-
-/* Every entry that the forward pass calls. */
-static Ops tap_table(const Ops *under)
-{
-    Ops t = *under;
-    t.alloc = pass_alloc;
-    t.free = pass_free;
-    t.sync = pass_sync;
-    t.copy = pass_copy;
-    t.weight_prepare = pass_prepare;
-    t.slot_done = pass_slot_done;
-    t.embed = tap_embed;
-    t.embed_add = tap_embed_add;
-    t.norm = tap_norm;
-    t.linear = tap_linear;
-    t.linear_add = under->linear_add ? tap_linear_add : NULL;
-    t.rope = tap_rope;
-    t.attention = tap_attention;
-    t.glu = tap_glu;
-    t.act = tap_act;
-    t.add = tap_add;
-    t.clip = pass_clip;
-    t.add_gated = tap_add_gated;
-    t.mean = pass_mean;
-    t.route = pass_route;
-    t.moe = tap_moe;
-    t.head = tap_head;
-    return t;
+    Tap *c = user;
+    View out = call->out;
+    switch (call->kind) {
+    case OP_EMBED:
+        keep_embedding(c, out);
+        break;
+    case OP_EMBED_ADD:
+        keep(c, embedding_sum(c), out);
+        break;
+    case OP_NORM:
+        keep_norm(c, out);
+        break;
+    case OP_LINEAR:
+        keep_product(c, out);
+        break;
+    case OP_LINEAR_ADD:
+        keep(c, c->kind == STEP_MLP ? "resid_post" : "resid_mid", out);
+        break;
+    case OP_ROPE:
+        keep(c, c->n_ropes++ ? "attn.k_rot" : "attn.q_rot", out);
+        break;
+    case OP_ATTENTION:
+        keep(c, "attn.mix", out);
+        c->stage = STAGE_MIXED;
+        break;
+    case OP_GLU:
+    case OP_ACT:
+        keep(c, c->model->traits.layers[c->layer].mlp == MLP_MOE ? "mlp.shared_act" : "mlp.act", out);
+        break;
+    case OP_ADD:
+        keep_sum(c, out);
+        break;
+    case OP_ADD_GATED:
+        keep(c, "mlp.moe", out);
+        break;
+    case OP_CLIP:  /* exact: the audit clips what it reads */
+    case OP_ROUTE: /* and chooses from the logits it reads */
+        break;
+    case OP_MOE:
+        keep(c, c->model->traits.d_shared ? "mlp.experts" : "mlp.moe", out);
+        break;
+    case OP_HEAD:
+        keep(c, "logits", out);
+        break;
+    }
 }
 
 double audit_tap_bytes(const Model *m, size_t n)
@@ -308,13 +213,14 @@ int audit_tap_record(const Session *s, const Ops *ops, const int32_t *ids, size_
         return error_set(e, STATUS_FAILED, "audit: out of memory for %zu ids", n);
     memcpy(out->ids, ids, n * sizeof *ids);
     OpsConfig config = audit_walk_config(s, n);
-    struct OpsContext tap = {.ops = ops, .model = s->model, .record = out, .error = e};
-    Ops table = tap_table(ops);
-    int status = ops->open(&config, &tap.under, e);
+    Tap tap = {.model = s->model, .record = out, .error = e};
+    int status = op_watch_open(ops, &config, true, &tap.watch, e);
     if (status)
         return status;
-    AuditWalk walk = {.model = s->model, .ops = &table, .ctx = &tap, .rope = s->rope, .on_step = on_step, .user = &tap};
+    op_watch_set(&tap.watch, &(OpWatcher){.after = on_op, .user = &tap});
+    AuditWalk walk = {
+        .model = s->model, .ops = &tap.watch.ops, .ctx = tap.watch.context, .rope = s->rope, .on_step = on_step, .user = &tap};
     status = audit_walk(&walk, ids, n, nll, e);
-    ops->close(tap.under);
-    return status;
+    op_watch_close(&tap.watch);
+    return status ? status : tap.status; /* of a failed record, which has filled e */
 }

@@ -1,5 +1,5 @@
-/* audit_tap.h: what each operation of our own forward pass gives. An op table that wraps another one: every entry calls the wrapped
- * table's and downloads what it wrote, under the name the audit knows the operation by. forward.c sees an op table like any other. */
+/* audit_tap.h: what each operation of our own forward pass gives. Every operation of a
+ * watched table (op_watch.h) is downloaded once it has run, under the name the audit knows it by. */
 #ifndef STRATA_EXPERIMENTS_AUDIT_TAP_H
 #define STRATA_EXPERIMENTS_AUDIT_TAP_H
 

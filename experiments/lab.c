@@ -18,7 +18,7 @@ size_t lab_max_tokens(const Lab *lab)
 
 const Ops *lab_ops(const Lab *lab)
 {
-    return &lab->tap.ops;
+    return &lab->watch.ops;
 }
 
 size_t lab_round64(size_t bytes)
@@ -63,7 +63,7 @@ static int open_scratch(Lab *lab, Error *e)
     size_t logits = lab_round64(LAB_HEAD_ROWS * t->vocab * logit);
     size_t residual = lab_round64(LAB_HEAD_ROWS * t->d_model * dtype_block_bytes(o->resid_dtype));
     s->bytes = x + projected + 2 * logits + residual;
-    int status = o->alloc(lab->tap.context, s->bytes, &s->memory, e);
+    int status = o->alloc(lab->watch.context, s->bytes, &s->memory, e);
     if (status)
         return status;
     char *at = s->memory;
@@ -143,9 +143,9 @@ int lab_open(const Workbench *bench, size_t max_tokens, Lab **out, Error *e)
     OpsConfig config = config_of(bench, max_tokens);
     ForwardSizes fs = {.max_rows = max_tokens, .max_window = max_tokens};
     int status = share_memory(lab, e);
-    if (status || (status = lab_tap_open(bench->session.ops, &config, &lab->tap, e)))
+    if (status || (status = op_watch_open(bench->session.ops, &config, false, &lab->watch, e)))
         goto fail;
-    OpsContext *c = lab->tap.context;
+    OpsContext *c = lab->watch.context;
     if ((status = forward_open(lab->model, lab_ops(lab), c, &fs, bench->session.rope, &lab->forward, e)) ||
         (status = open_layers(lab, e)) || (status = open_scratch(lab, e)) ||
         (status = lab_ops(lab)->alloc(c, model_head_slot_bytes(lab->model, lab_ops(lab)), &lab->head_memory, e)) ||
@@ -163,7 +163,7 @@ fail:
 int lab_layer_weights(Lab *lab, int layer, const LayerWeights **out, Error *e)
 {
     const Ops *o = lab_ops(lab);
-    OpsContext *c = lab->tap.context;
+    OpsContext *c = lab->watch.context;
     size_t bytes = lab->layer_bytes[layer];
     *out = &lab->layers[layer];
     if (lab->layer_memory[layer] || lab->shared_layer == layer)
@@ -207,9 +207,9 @@ void lab_close(Lab *lab)
     if (!lab)
         return;
     lab_free_nodes(lab);
-    if (lab->tap.context) {
+    if (lab->watch.context) {
         const Ops *o = lab_ops(lab);
-        OpsContext *c = lab->tap.context;
+        OpsContext *c = lab->watch.context;
         for (int l = 0; lab->layer_memory && l < lab->model->traits.n_layers; l++)
             if (lab->layer_memory[l])
                 o->free(c, lab->layer_memory[l], lab->layer_bytes[l]);
@@ -220,7 +220,7 @@ void lab_close(Lab *lab)
         if (lab->scratch.memory)
             o->free(c, lab->scratch.memory, lab->scratch.bytes);
         forward_close(lab->forward);
-        lab_tap_close(&lab->tap);
+        op_watch_close(&lab->watch);
     }
     for (int l = 0; lab->layers && l < lab->model->traits.n_layers; l++)
         free(lab->layers[l].experts);

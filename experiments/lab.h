@@ -10,7 +10,7 @@
 #ifndef STRATA_EXPERIMENTS_LAB_H
 #define STRATA_EXPERIMENTS_LAB_H
 
-#include "experiments/lab_tap.h"
+#include "experiments/lab_record.h"
 #include "experiments/workbench.h"
 
 enum { LAB_MAX_STEPS = 1024, LAB_TOP = 50 };

@@ -149,41 +149,41 @@ static int solve_router(LabAsked *a)
 
 static int solve_attn_norm(LabAsked *a)
 {
-    return lab_norm(a, lab_find_weight(a, LAB_NORM, ROLE_ATTN_NORM), ROLE_ATTN_NORM, ROLE_ATTN_NORM_BIAS, "stream");
+    return lab_norm(a, lab_find_weight(a, OP_NORM, ROLE_ATTN_NORM), ROLE_ATTN_NORM, ROLE_ATTN_NORM_BIAS, "stream");
 }
 
 static int solve_mlp_norm(LabAsked *a)
 {
-    return lab_norm(a, lab_find_weight(a, LAB_NORM, ROLE_MLP_NORM), ROLE_MLP_NORM, ROLE_MLP_NORM_BIAS, "stream");
+    return lab_norm(a, lab_find_weight(a, OP_NORM, ROLE_MLP_NORM), ROLE_MLP_NORM, ROLE_MLP_NORM_BIAS, "stream");
 }
 
 static int solve_attn_post_norm(LabAsked *a)
 {
     bool after = a->traits->norm_place == NORM_AFTER;
     Role role = after ? ROLE_ATTN_NORM : ROLE_ATTN_POST_NORM, bias = after ? ROLE_ATTN_NORM_BIAS : ROLE_ATTN_POST_NORM_BIAS;
-    return lab_norm(a, lab_find_weight(a, LAB_NORM, role), role, bias, after ? "attn_add" : "o");
+    return lab_norm(a, lab_find_weight(a, OP_NORM, role), role, bias, after ? "attn_add" : "o");
 }
 
 static int solve_mlp_post_norm(LabAsked *a)
 {
     bool after = a->traits->norm_place == NORM_AFTER;
     Role role = after ? ROLE_MLP_NORM : ROLE_MLP_POST_NORM, bias = after ? ROLE_MLP_NORM_BIAS : ROLE_MLP_POST_NORM_BIAS;
-    return lab_norm(a, lab_find_weight(a, LAB_NORM, role), role, bias, after ? "mlp_add" : "down");
+    return lab_norm(a, lab_find_weight(a, OP_NORM, role), role, bias, after ? "mlp_add" : "down");
 }
 
 static int solve_q_norm(LabAsked *a)
 {
-    return lab_norm(a, lab_find_weight(a, LAB_NORM, ROLE_Q_NORM), ROLE_Q_NORM, ROLE_Q_NORM_BIAS, "q");
+    return lab_norm(a, lab_find_weight(a, OP_NORM, ROLE_Q_NORM), ROLE_Q_NORM, ROLE_Q_NORM_BIAS, "q");
 }
 
 static int solve_k_norm(LabAsked *a)
 {
-    return lab_norm(a, lab_find_weight(a, LAB_NORM, ROLE_K_NORM), ROLE_K_NORM, ROLE_K_NORM_BIAS, "k");
+    return lab_norm(a, lab_find_weight(a, OP_NORM, ROLE_K_NORM), ROLE_K_NORM, ROLE_K_NORM_BIAS, "k");
 }
 
 static int solve_final_norm(LabAsked *a)
 {
-    return lab_norm(a, lab_find_kind(a, LAB_NORM, 0), ROLE_FINAL_NORM, ROLE_FINAL_NORM_BIAS, "stream");
+    return lab_norm(a, lab_find_kind(a, OP_NORM, 0), ROLE_FINAL_NORM, ROLE_FINAL_NORM_BIAS, "stream");
 }
 
 /* -- sums and products -- */
@@ -207,19 +207,19 @@ static int sum(LabAsked *a, const LabOp *op, const char *left)
 
 static int solve_attn_add(LabAsked *a)
 {
-    return sum(a, lab_find_kind(a, LAB_ADD, 0), "attn_add");
+    return sum(a, lab_find_kind(a, OP_ADD, 0), "attn_add");
 }
 
 static int solve_mlp_add(LabAsked *a)
 {
     size_t nth = lab_step_is_whole(a->lab, a->order, (size_t)a->question->step) ? 1 : 0;
-    return sum(a, lab_find_kind(a, LAB_ADD, nth), "mlp_add");
+    return sum(a, lab_find_kind(a, OP_ADD, nth), "mlp_add");
 }
 
 static int solve_hidden(LabAsked *a)
 {
     bool gated = is_gated(a->traits, a->layer);
-    const LabOp *op = lab_find_kind(a, gated ? LAB_GLU : LAB_ACT, 0);
+    const LabOp *op = lab_find_kind(a, gated ? OP_GLU : OP_ACT, 0);
     if (!op)
         return lab_missing(a);
     AuditRoundings how = {.activation_fused = true};
@@ -277,7 +277,7 @@ static int solve_embed(LabAsked *a)
 static int solve_logit(LabAsked *a)
 {
     const ModelTraits *t = a->traits;
-    const LabOp *op = lab_find_kind(a, LAB_HEAD, 0);
+    const LabOp *op = lab_find_kind(a, OP_HEAD, 0);
     size_t n_bias;
     if (!op)
         return lab_missing(a);

@@ -9,7 +9,7 @@
 
 static int rotated(LabAsked *a, bool query)
 {
-    const LabOp *attention = lab_find_kind(a, LAB_ATTENTION, 0), *rope = lab_find_kind(a, LAB_ROPE, query ? 0 : 1);
+    const LabOp *attention = lab_find_kind(a, OP_ATTENTION, 0), *rope = lab_find_kind(a, OP_ROPE, query ? 0 : 1);
     if (!attention)
         return lab_missing(a);
     int index = a->traits->layers[a->layer].rope;
@@ -85,7 +85,7 @@ static int check_key(LabAsked *a, const LabOp *attention, size_t *first)
 /* The attention that is asked about, whose question is checked. */
 static int find_key(LabAsked *a, const LabOp **op, size_t *first)
 {
-    *op = lab_find_kind(a, LAB_ATTENTION, 0);
+    *op = lab_find_kind(a, OP_ATTENTION, 0);
     return *op ? check_key(a, *op, first) : lab_missing(a);
 }
 
@@ -156,7 +156,7 @@ int lab_solve_softmax(LabAsked *a)
 /* Weights and values err as audit_attention says: here for one head and row, whose scores are balls of radius r. */
 int lab_solve_mix(LabAsked *a)
 {
-    const LabOp *op = lab_find_kind(a, LAB_ATTENTION, 0);
+    const LabOp *op = lab_find_kind(a, OP_ATTENTION, 0);
     if (!op)
         return lab_missing(a);
     const AttnSpec *spec = &op->attention;

@@ -17,7 +17,7 @@ static const LayerBindings *bindings_of(const LabAsked *a)
 static Ball *shares_of(LabAsked *a)
 {
     const RouteSpec *spec = &a->traits->route;
-    const LabOp *op = lab_find_kind(a, LAB_ROUTE, 0);
+    const LabOp *op = lab_find_kind(a, OP_ROUTE, 0);
     AuditRoundings how = audit_roundings_of(a->traits);
     Ball *share = malloc((size_t)spec->n_experts * sizeof *share);
     if (!op || !share) {
@@ -34,7 +34,7 @@ static Ball *shares_of(LabAsked *a)
 int lab_solve_share(LabAsked *a)
 {
     const RouteSpec *spec = &a->traits->route;
-    const LabOp *op = lab_find_kind(a, LAB_ROUTE, 0);
+    const LabOp *op = lab_find_kind(a, OP_ROUTE, 0);
     Ball *share = shares_of(a);
     if (!share)
         return STATUS_FAILED;
@@ -90,7 +90,7 @@ static int choose_expert(LabAsked *a, size_t *out)
 /* What the engine gave the experts to read, [D]; NULL: it was not seen. */
 static const double *input_of(const LabAsked *a)
 {
-    const LabOp *op = lab_find_kind(a, LAB_MOE, 0);
+    const LabOp *op = lab_find_kind(a, OP_MOE, 0);
     return op ? lab_row(&op->in[0], a->row) : NULL;
 }
 
@@ -233,7 +233,7 @@ static int sum_of(LabAsked *a, const Ball *share, const double *x, double *outpu
 
 int lab_solve_moe(LabAsked *a)
 {
-    const LabOp *op = lab_find_kind(a, LAB_MOE, 0);
+    const LabOp *op = lab_find_kind(a, OP_MOE, 0);
     size_t n = (size_t)a->traits->route.n_experts;
     Ball *share = op ? shares_of(a) : NULL, y = {0, 0};
     if (!share)

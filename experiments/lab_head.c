@@ -68,7 +68,7 @@ static void head_tile(Lab *lab, View residual, const int32_t *targets, View logi
                      .lse = lse,
                      .rank = s->rank,
                      .top1 = s->top1};
-    lab_ops(lab)->head(lab->tap.context, &args);
+    lab_ops(lab)->head(lab->watch.context, &args);
 }
 
 static void keep_tile(Lab *lab, LabHead *h, size_t at, size_t n, View logits, const double *lse, bool has_reference)
@@ -80,7 +80,7 @@ static void keep_tile(Lab *lab, LabHead *h, size_t at, size_t n, View logits, co
         h->kl[at + i] = has_reference ? s->kl[i] : NAN;
         h->rank[at + i] = s->rank[i];
         h->top1[at + i] = s->top1[i];
-        lab_ops(lab)->download(lab->tap.context, s->row, view_rows(logits, i, 1, elem));
+        lab_ops(lab)->download(lab->watch.context, s->row, view_rows(logits, i, 1, elem));
         select_top(s->row, vocab, lse[i], h->p + (at + i) * LAB_TOP, h->ids + (at + i) * LAB_TOP);
     }
 }
@@ -102,7 +102,7 @@ static void keep_logits(Lab *lab, LabNode *n)
     lab_make_room(lab, bytes);
     void *memory = NULL;
     n->lse = malloc(rows * sizeof *n->lse);
-    if (!n->lse || o->alloc(lab->tap.context, bytes, &memory, &ignored)) {
+    if (!n->lse || o->alloc(lab->watch.context, bytes, &memory, &ignored)) {
         free(n->lse);
         n->lse = NULL;
         return;
@@ -144,7 +144,7 @@ static int head_node(Lab *lab, LabNode *node, LabNode *reference, const int32_t 
         double *lse = node->logits.data ? node->lse + at : s->lse;
         head_tile(lab, view_rows(node->residual, at, rows, resid), s->targets, logits, lse,
                   reference ? &reference_logits : NULL, reference_lse);
-        if (!(status = lab_ops(lab)->sync(lab->tap.context, e)))
+        if (!(status = lab_ops(lab)->sync(lab->watch.context, e)))
             keep_tile(lab, &h, at, rows, logits, lse, reference != NULL);
         lab_report(control, from + share * (double)(at + rows) / (double)n);
     }
@@ -201,13 +201,13 @@ int lab_head_rows(Lab *lab, const double *x, size_t n, const int32_t *targets, c
         for (size_t i = 0; i < rows; i++)
             s->targets[i] = targets ? targets[at + i] : -1;
         for (size_t i = 0; reference && i < rows; i++)
-            o->upload(lab->tap.context, view_rows(residual, i, 1, dtype_block_bytes(o->resid_dtype)),
+            o->upload(lab->watch.context, view_rows(residual, i, 1, dtype_block_bytes(o->resid_dtype)),
                       reference + (n_reference == 1 ? 0 : at + i) * d);
         if (reference)
             head_tile(lab, residual, s->targets, reference_logits, s->reference_lse, NULL, NULL);
-        o->upload(lab->tap.context, residual, x + at * d);
+        o->upload(lab->watch.context, residual, x + at * d);
         head_tile(lab, residual, s->targets, logits, s->lse, reference ? &reference_logits : NULL, s->reference_lse);
-        if (!(status = o->sync(lab->tap.context, e)))
+        if (!(status = o->sync(lab->watch.context, e)))
             keep_tile(lab, out, at, rows, logits, s->lse, reference != NULL);
         lab_report(control, from + share * (double)(at + rows) / (double)n);
     }
@@ -241,7 +241,7 @@ int lab_lens(Lab *lab, const LabStream *s, const int32_t *ids, const LabControl 
             }
             head_tile(lab, view_rows(s->point[p]->residual, at, rows, resid), x->targets, logits, x->lse, &reference,
                       x->reference_lse);
-            if (!(status = lab_ops(lab)->sync(lab->tap.context, e)))
+            if (!(status = lab_ops(lab)->sync(lab->watch.context, e)))
                 keep_tile(lab, &out[p], at, rows, logits, x->lse, true);
             done += rows;
             lab_report(control, from + share * (double)done / (double)(n_points * s->n));
@@ -266,17 +266,17 @@ int lab_watch_step(Lab *lab, const LabStream *s, const Order *order, size_t step
     LabNode *in = part == PART_MLP && s->mid[step] ? s->mid[step] : s->pre[step];
     StepKind kind = part == PART_BOTH ? STEP_WHOLE : part == PART_ATTN ? STEP_ATTN : STEP_MLP;
     void *memory = NULL;
-    if ((status = lab_ops(lab)->alloc(lab->tap.context, in->bytes, &memory, e)))
+    if ((status = lab_ops(lab)->alloc(lab->watch.context, in->bytes, &memory, e)))
         return status;
     View out = in->residual;
     out.data = memory;
     TokenBlock block = lab_block(lab, ids, s->n);
     ForwardLane lane = {.in = in->residual, .out = out};
-    lab_tap_watch(&lab->tap, record);
+    lab_record_begin(record, &lab->watch);
     forward_batch(lab->forward, kind, item->layer, weights, &block, &lane, 1);
-    lab_tap_watch(&lab->tap, NULL);
-    status = lab_ops(lab)->sync(lab->tap.context, e);
-    lab_ops(lab)->free(lab->tap.context, memory, in->bytes);
+    lab_record_end(record);
+    status = lab_ops(lab)->sync(lab->watch.context, e);
+    lab_ops(lab)->free(lab->watch.context, memory, in->bytes);
     if (!status && record->failed)
         status = error_set(e, STATUS_FAILED, "lab: out of memory for the operations of step %zu", step);
     if (status)
@@ -286,14 +286,13 @@ int lab_watch_step(Lab *lab, const LabStream *s, const Order *order, size_t step
 
 int lab_watch_head(Lab *lab, const LabNode *node, size_t row, LabRecord *record, Error *e)
 {
-    memset(record, 0, sizeof *record);
     LabHeadScratch *s = &lab->scratch;
     s->targets[0] = -1;
-    lab_tap_watch(&lab->tap, record);
+    lab_record_begin(record, &lab->watch);
     head_tile(lab, view_rows(node->residual, row, 1, dtype_block_bytes(lab_ops(lab)->resid_dtype)), s->targets, s->logits,
               s->lse, NULL, NULL);
-    lab_tap_watch(&lab->tap, NULL);
-    int status = lab_ops(lab)->sync(lab->tap.context, e);
+    lab_record_end(record);
+    int status = lab_ops(lab)->sync(lab->watch.context, e);
     if (!status && record->failed)
         status = error_set(e, STATUS_FAILED, "lab: out of memory for the operations of the head");
     if (status)

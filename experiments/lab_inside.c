@@ -47,7 +47,7 @@ void lab_softmax(double *scores, size_t n)
         scores[i] /= sum;
 }
 
-static const LabOp *find_kind(const LabRecord *r, LabOpKind kind)
+static const LabOp *find_kind(const LabRecord *r, OpKind kind)
 {
     for (size_t i = 0; i < r->n; i++)
         if (r->ops[i].kind == kind)
@@ -72,7 +72,7 @@ int lab_attention(Lab *lab, const LabStream *s, const Order *order, size_t step,
     int status = lab_watch_step(lab, s, order, step, part, ids, &record, e);
     if (status)
         return status;
-    const LabOp *attention = find_kind(&record, LAB_ATTENTION);
+    const LabOp *attention = find_kind(&record, OP_ATTENTION);
     size_t n = s->n, n_heads = head < 0 ? (size_t)t->n_heads : 1;
     *out = (LabAttention){.layer = item->layer,
                           .window = t->layers[item->layer].window,
@@ -117,7 +117,7 @@ int lab_routes(Lab *lab, const LabStream *s, const Order *order, size_t step, co
         return status;
     for (size_t i = 0; i < record.n; i++) {
         LabOp *op = &record.ops[i];
-        if (op->kind != LAB_ROUTE || out->expert)
+        if (op->kind != OP_ROUTE || out->expert)
             continue;
         *out = (LabRoutes){.n = op->out.rows, .top_k = op->out.cols, .expert = op->out.v, .weight = op->in[1].v};
         op->out.v = op->in[1].v = NULL; /* ours now */

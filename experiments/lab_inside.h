@@ -1,5 +1,5 @@
 /* lab_inside.h: what goes on inside a step: attention patterns, router choices, and the arithmetic of one coordinate of one
- * operation, from the operands the engine itself had (lab_tap.h), carried out in f64. Names of operations: tools/web/API.md. */
+ * operation, from the operands the engine itself had (lab_record.h), carried out in f64. Names of operations: tools/web/API.md. */
 #ifndef STRATA_EXPERIMENTS_LAB_INSIDE_H
 #define STRATA_EXPERIMENTS_LAB_INSIDE_H
 

@@ -33,7 +33,7 @@ typedef struct LabHeadScratch {
 struct Lab {
     const Workbench *bench;
     const Model *model;
-    LabTap tap;
+    OpWatch watch;
     size_t max_tokens;
     Forward *forward;
     LayerWeights *layers; /* [L] */

@@ -85,7 +85,7 @@ const double *lab_row(const LabMatrix *m, size_t row)
     return m->v + row * m->cols;
 }
 
-const LabOp *lab_find_weight(const LabAsked *a, LabOpKind kind, Role role)
+const LabOp *lab_find_weight(const LabAsked *a, OpKind kind, Role role)
 {
     for (size_t i = 0; i < a->record->n; i++)
         if (a->record->ops[i].kind == kind && lab_weight_role(a->lab, a->layer, a->record->ops[i].weight) == role)
@@ -94,7 +94,7 @@ const LabOp *lab_find_weight(const LabAsked *a, LabOpKind kind, Role role)
 }
 
 /* The n-th operation of a kind, counted from 0. */
-const LabOp *lab_find_kind(const LabAsked *a, LabOpKind kind, size_t nth)
+const LabOp *lab_find_kind(const LabAsked *a, OpKind kind, size_t nth)
 {
     for (size_t i = 0; i < a->record->n; i++)
         if (a->record->ops[i].kind == kind && nth-- == 0)
@@ -129,7 +129,7 @@ Ball lab_dot(const double *x, const double *w, size_t n, const double *bias, Aud
 /* y[coordinate] = w[first_row + coordinate] . x + bias */
 int lab_linear(LabAsked *a, Role role, Role bias_role, size_t first_row, const char *symbol, const char *from)
 {
-    const LabOp *op = lab_find_weight(a, LAB_LINEAR, role);
+    const LabOp *op = lab_find_weight(a, OP_LINEAR, role);
     if (!op)
         return lab_missing(a);
     size_t row = first_row + a->coordinate, n_bias;

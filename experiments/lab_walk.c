@@ -38,9 +38,9 @@ static void free_node(Lab *lab, LabNode *n)
         *at = n->next;
     unlink_node(lab, n);
     if (n->residual.data)
-        lab_ops(lab)->free(lab->tap.context, n->residual.data, n->bytes);
+        lab_ops(lab)->free(lab->watch.context, n->residual.data, n->bytes);
     if (n->logits.data)
-        lab_ops(lab)->free(lab->tap.context, n->logits.data, n->logit_bytes);
+        lab_ops(lab)->free(lab->watch.context, n->logits.data, n->logit_bytes);
     free(n->lse);
     lab_head_free(&n->head);
     lab->cache_used -= n->bytes + n->logit_bytes;
@@ -78,7 +78,7 @@ static LabNode *new_node(Lab *lab, const char key[LAB_KEY_BYTES], size_t rows, E
     lab_make_room(lab, bytes + sizeof(LabNode));
     LabNode *n = calloc(1, sizeof *n);
     void *memory = NULL;
-    if (!n || o->alloc(lab->tap.context, bytes, &memory, e)) {
+    if (!n || o->alloc(lab->watch.context, bytes, &memory, e)) {
         free(n);
         error_set(e, STATUS_FAILED, "lab: out of memory for the stream of %zu tokens", rows);
         return NULL;
@@ -147,7 +147,7 @@ void lab_report(const LabControl *c, double share)
 static int finish_node(Lab *lab, LabNode *n, int status, Error *e)
 {
     if (!status)
-        status = lab_ops(lab)->sync(lab->tap.context, e);
+        status = lab_ops(lab)->sync(lab->watch.context, e);
     if (status) { /* a node that was not computed must not be found */
         n->n_pins--;
         free_node(lab, n);
@@ -216,7 +216,7 @@ static int node_mean(Walk *w, LabNode **members, size_t n, LabNode **out)
         status = STATUS_FAILED;
         goto done;
     }
-    lab_ops(w->lab)->mean(w->lab->tap.context, (*out)->residual, views, n);
+    lab_ops(w->lab)->mean(w->lab->watch.context, (*out)->residual, views, n);
     status = finish_node(w->lab, *out, STATUS_OK, w->e);
     *out = status ? NULL : *out;
 done:
@@ -248,7 +248,7 @@ static int node_edit(Walk *w, size_t point, LabNode **node)
     if (!edited) {
         edited = new_node(w->lab, key, t->n, w->e);
         if (edited) {
-            lab_ops(w->lab)->upload(w->lab->tap.context, edited->residual, x);
+            lab_ops(w->lab)->upload(w->lab->watch.context, edited->residual, x);
             status = finish_node(w->lab, edited, STATUS_OK, w->e);
         } else {
             status = STATUS_FAILED;
@@ -349,5 +349,5 @@ void lab_stream_close(Lab *lab, LabStream *s)
 void lab_node_rows(Lab *lab, const LabNode *node, size_t first, size_t n, double *out)
 {
     const Ops *o = lab_ops(lab);
-    o->download(lab->tap.context, out, view_rows(node->residual, first, n, dtype_block_bytes(o->resid_dtype)));
+    o->download(lab->watch.context, out, view_rows(node->residual, first, n, dtype_block_bytes(o->resid_dtype)));
 }

@@ -165,7 +165,7 @@ static void test_losses_and_streams_equal_transformers(void)
     }
 }
 
-static const LabOp *find_op(const LabRecord *r, LabOpKind kind)
+static const LabOp *find_op(const LabRecord *r, OpKind kind)
 {
     for (size_t i = 0; i < r->n; i++)
         if (r->ops[i].kind == kind)
@@ -184,7 +184,7 @@ static void check_pattern(Bench *b, const LabStream *s, const Order *order, size
     CHECK_MSG(!lab_attention(b->lab, s, order, step, b->ids, -1, &a, &e), "%s", e.text);
     Part part = lab_step_is_whole(b->lab, order, step) ? PART_BOTH : PART_ATTN;
     CHECK(!lab_watch_step(b->lab, s, order, step, part, b->ids, &record, &e));
-    const LabOp *op = find_op(&record, LAB_ATTENTION);
+    const LabOp *op = find_op(&record, OP_ATTENTION);
     CHECK(op && a.n == b->n && a.n_heads == (size_t)t->n_heads);
     for (size_t h = 0; op && h < a.n_heads; h++) {
         for (size_t q = 0; q < a.n; q++) {
@@ -239,7 +239,7 @@ static void check_routes(Bench *b, const LabStream *s, const Order *order, size_
         return;
     Part part = lab_step_is_whole(b->lab, order, step) ? PART_BOTH : PART_MLP;
     CHECK(!lab_watch_step(b->lab, s, order, step, part, b->ids, &record, &e));
-    const LabOp *op = find_op(&record, LAB_ROUTE);
+    const LabOp *op = find_op(&record, OP_ROUTE);
     for (size_t t = 0; op && t < r.n; t++) {
         const double *z = op->in[0].v + t * op->in[0].cols;
         double all = 0, chosen = 0;
