@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "experiments/diff_draw.h"
 #include "experiments/figure_canvas.h"
 
 typedef struct Caption {
@@ -63,6 +64,8 @@ static const Caption captions[] = {
     {"rows", "行数"},
     {"rows (sha256)", "行（sha256）"},
     {"bootstrap units", "ブートストラップの単位"},
+    {"articles", "記事"},
+    {"windows", "窓"},
     {"predicted tokens", "予測したトークン数"},
     {"words", "単語数"},
     {"bytes", "バイト数"},
@@ -211,8 +214,15 @@ static const Caption captions[] = {
     {"Dot: bound of the ratio below 0.8 after control of false discoveries, in any of them",
      "点：そのいずれかで、偽発見率の制御後に比の上限が 0.8 を下回る"},
     {"No whisker: the bound is infinite", "ひげのない棒：上限は無限大"},
-    {"The control's tokens lie farther apart than the pairs': it counts in proportion to the distance, no dimension is claimed",
-     "対照のトークンは対のトークンより互いに遠いため、対照の差を距離に比例して縮め、次元についての主張はしない"},
+    {DIFF_DRAW_FAR, "対照のトークンは対のトークンより互いに遠いため、対照の差を距離に比例して縮め、次元についての主張はしない"},
+    {DIFF_DRAW_SCALED, "埋め込みでの距離が対より遠い対照の差は、距離に比例して縮めた"},
+    {DIFF_DRAW_SCALED_COSINE, "埋め込みでの距離が対より遠い対照では、1 − コサイン類似度を距離の比の二乗で縮めた"},
+    {DIFF_DRAW_RATIO_BOUNDS, "比には上限と下限がある：埋め込みでの距離が対より遠い対照を比例して縮めた場合（上限、線）と、近い"
+                             "対照を広げた場合（下限）。"
+                             "帯は両者の区間を合わせた範囲"},
+    {DIFF_DRAW_CONTRAST_BOUNDS, "それぞれの比には上限と下限がある：埋め込みでの距離が対より遠い対照を比例して縮めた場合（上限）"
+                                "と、近い対照を広げた場合（下限）。"
+                                "線は差の最小と最大の中央、帯は両者の区間を合わせた範囲"},
     {"Grey: the control does not change there", "灰色：対照が変化しない箇所"},
     {"Dimensions with the smallest mean log ratio over all layers, chosen here on the same pairs",
      "全層にわたる対数比の平均が最小の次元（同じ対で選んだもの）"},

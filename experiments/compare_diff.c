@@ -9,6 +9,7 @@
 #include "engine/base/file.h"
 #include "experiments/captions.h"
 #include "experiments/compare.h"
+#include "experiments/diff_draw.h"
 #include "experiments/diff_stats.h"
 #include "experiments/diff_view.h"
 #include "experiments/figure.h"
@@ -323,7 +324,8 @@ static FigurePlot *curves_panel(const Work *w, Curves *c, const char *title, con
     return p;
 }
 
-static int curves_write(const Work *w, Curves *c, const char *title, const char *sentence, const char *name, Error *e)
+/* Both sentences end up below the panels. */
+static int curves_write(const Work *w, Curves *c, const char *title, const char *const sentences[2], const char *name, Error *e)
 {
     StrBuf stem = {0}, small = {0}, heading = {0};
     bool ja = w->lang == CAPTIONS_JA;
@@ -331,7 +333,8 @@ static int curves_write(const Work *w, Curves *c, const char *title, const char 
     if (strcmp(name, "diff_contrast") != 0) /* of one position class */
         strbuf_printf(&heading, "%s%s%s", ja ? "（" : " (", say(w, w->position), ja ? "）" : ")");
     strbuf_printf(&stem, "%s/%s", w->output_dir, name);
-    strbuf_printf(&small, "%s%s", say(w, sentence), ja ? "。" : ".");
+    for (int i = 0; i < 2; i++)
+        strbuf_printf(&small, "%s%s", say(w, sentences[i]), ja ? "。" : ". ");
     FigurePanels panels = {.title = heading.data,
                            .plots = c->plots,
                            .n_plots = c->n,
@@ -349,6 +352,8 @@ static int curves_write(const Work *w, Curves *c, const char *title, const char 
 
 static int draw_curves(const Work *w, Error *e)
 {
+    static const char *const sentences[] = {"Bands: 95 % intervals, clustered by template and word pair",
+                                            DIFF_DRAW_RATIO_BOUNDS};
     static const double rules[] = {DIFF_STATS_RATIO, 1};
     Curves *c = NULL;
     int status = curves_begin(w, &c, e);
@@ -375,8 +380,7 @@ static int draw_curves(const Work *w, Error *e)
     for (char *s = name; *s; s++)
         *s = *s == '/' ? '_' : *s;
     if (!status && c->n)
-        status = curves_write(w, c, "difference of a pair over that of its matched control",
-                              "Bands: 95 % intervals, clustered by template and word pair", name, e);
+        status = curves_write(w, c, "difference of a pair over that of its matched control", sentences, name, e);
     curves_free(c);
     return status;
 }
@@ -384,6 +388,9 @@ static int draw_curves(const Work *w, Error *e)
 static int draw_contrast(const Work *w, Error *e)
 {
     static const char *const headers[] = {"model", "position", "layer", "depth", "difference", "ci95_lo", "ci95_hi"};
+    static const char *const sentences[] = {
+        "Mean ratio to the matched control over error categories, minus that over meaning categories",
+        DIFF_DRAW_CONTRAST_BOUNDS};
     Curves *c = NULL;
     Table t;
     int status = curves_begin(w, &c, e);
@@ -416,9 +423,7 @@ static int draw_contrast(const Work *w, Error *e)
     }
     bool is_drawn = !status && c->n;
     if (is_drawn)
-        status = curves_write(w, c, "error pairs minus meaning pairs",
-                              "Mean ratio to the matched control over error categories, minus that over meaning categories",
-                              "diff_contrast", e);
+        status = curves_write(w, c, "error pairs minus meaning pairs", sentences, "diff_contrast", e);
     if (!status && is_drawn)
         status = write_table(w, "diff_contrast.csv", &t, e);
     else

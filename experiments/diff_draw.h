@@ -11,6 +11,20 @@
 #define DIFF_DRAW_FAR \
     "The control's tokens lie farther apart than the pairs': it counts in proportion to the distance, no dimension is claimed"
 
+/* Of what is drawn of a matched control, and of the ratio and the contrast to it (diff_control.c, diff_contrast.c). */
+#define DIFF_DRAW_SCALED \
+    "A control that lies farther in the embedding than its pair is scaled down in proportion to the distance"
+#define DIFF_DRAW_SCALED_COSINE \
+    "Of a control that lies farther in the embedding than its pair, 1 - cosine is scaled down with the square of the distance"
+#define DIFF_DRAW_RATIO_BOUNDS \
+    "The ratio has two bounds: controls that lie farther in the embedding than their pair scaled down in proportion (upper " \
+    "bound, the line), or nearer ones scaled up (lower bound); the band spans the intervals of both"
+#define DIFF_DRAW_CONTRAST_BOUNDS \
+    "Each ratio has two bounds: controls that lie farther in the embedding than their pair scaled down in proportion (upper " \
+    "bound), or nearer ones scaled up (lower bound); the line is midway between the least and the largest difference, the " \
+    "band " \
+    "spans the intervals of both"
+
 static inline const char *diff_draw_say(const DiffFigure *f, const char *english)
 {
     return captions_text(f->lang, english);

@@ -395,8 +395,10 @@ static int draw_histograms(const Draw *d, const float *pairs, const float *contr
             table_number(&t.table, control ? counts[i][1][k] : NAN, -1);
         }
     }
-    if (control)
+    if (control) {
         diff_draw_sentence(d->f, "Pairs: all; control: of those pairs that have a matched one", &t.note);
+        diff_draw_sentence(d->f, DIFF_DRAW_SCALED, &t.note);
+    }
     FigurePanels panels = {.title = t.title.data,
                            .note = t.note.data,
                            .plots = plots,

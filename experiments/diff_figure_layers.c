@@ -133,6 +133,7 @@ int diff_figure_curves(const DiffFigure *f, Error *e)
     diff_draw_title(f, "difference of a pair over that of its matched control", NULL, f->position, &p->title);
     diff_draw_sentence(f, "Mean norm of the difference in the residual stream, pairs over matched control", &p->note);
     diff_draw_sentence(f, "Bands: 95 % intervals, clustered by template and word pair", &p->note);
+    diff_draw_sentence(f, DIFF_DRAW_RATIO_BOUNDS, &p->note);
     diff_draw_sentence(f, "Dashed: 1 (no difference to the control) and 0.8 (the margin set beforehand)", &p->note);
     if (any_without)
         diff_draw_sentence(f, "*: too few pairs with a control for an interval", &p->note);
@@ -144,24 +145,26 @@ int diff_figure_curves(const DiffFigure *f, Error *e)
 typedef struct Measure {
     const char *curve, *name, *label, *title, *sentence;
     FigureScale scale;
-    bool all_controls; /* norms of the other controls are known too */
+    bool all_controls;  /* norms of the other controls are known too */
+    const char *scaled; /* what is said of a matched control that lies farther; NULL: it counts as it is */
 } Measure;
 
 static const Measure measures[] = {
     {"norm", "control", "norm of the difference", "differences and their controls",
-     "Mean norm of the difference in the residual stream", FIGURE_SCALE_LOG, true},
+     "Mean norm of the difference in the residual stream", FIGURE_SCALE_LOG, true, DIFF_DRAW_SCALED},
     {"relative_norm", "relative", "difference / stream", "difference relative to the stream",
-     "Mean norm of the difference over that of the stream", FIGURE_SCALE_LINEAR, false},
+     "Mean norm of the difference over that of the stream", FIGURE_SCALE_LINEAR, false, DIFF_DRAW_SCALED},
     {"cosine", "cosine", "cosine", "cosine of the two streams of a pair", "Mean cosine between the residual streams of a pair",
-     FIGURE_SCALE_LINEAR, false},
+     FIGURE_SCALE_LINEAR, false, DIFF_DRAW_SCALED_COSINE},
     {"logit_lens_kl", "kl", "KL (nats)", "what the logit lens would say: divergence within a pair",
      "KL divergence of next-token distributions read from each layer through the final norm and the head", FIGURE_SCALE_LINEAR,
-     false},
+     false, NULL},
 };
 
 static int draw_measure(const DiffFigure *f, const Measure *m, Error *e)
 {
     static const char *const headers[] = {"category", "layer", "pairs", "matched", "shuffled", "unrelated", "identical"};
+    bool any_control = false;
     Panels *p;
     int status = panels_begin(&p, headers, sizeof headers / sizeof *headers, e);
     if (status)
@@ -173,6 +176,7 @@ static int draw_measure(const DiffFigure *f, const Measure *m, Error *e)
         if (!v || !any_finite(v->pairs, f->r->n_points))
             continue;
         size_t n = f->r->n_points;
+        any_control = any_control || any_finite(v->control, n);
         const double *all[] = {v->pairs, v->control, m->all_controls ? at->shuffled : NULL,
                                m->all_controls ? at->unrelated : NULL, m->all_controls ? at->floor : NULL};
         panel_begin(p, diff_draw_say(f, c->name), curve_axis(f), diff_draw_say(f, m->label))->y.scale = m->scale;
@@ -191,6 +195,8 @@ static int draw_measure(const DiffFigure *f, const Measure *m, Error *e)
     }
     diff_draw_title(f, m->title, NULL, f->position, &p->title);
     diff_draw_sentence(f, m->sentence, &p->note);
+    if (m->scaled && any_control)
+        diff_draw_sentence(f, m->scaled, &p->note);
     if (m->scale == FIGURE_SCALE_LOG || strcmp(m->curve, "relative_norm") == 0)
         diff_draw_sentence(f, "Streams grow over layers, so a curve is to be read against its control", &p->note);
     return panels_end(p, f, m->name, f->position, e);
@@ -230,6 +236,7 @@ int diff_figure_contrast(const DiffFigure *f, Error *e)
     diff_draw_sentence(f, "Mean ratio to the matched control over error categories, minus that over meaning categories",
                        &p->note);
     diff_draw_sentence(f, "Bands: 95 % intervals, clustered by template and word pair", &p->note);
+    diff_draw_sentence(f, DIFF_DRAW_CONTRAST_BOUNDS, &p->note);
     return panels_end(p, f, "contrast", NULL, e);
 }
 

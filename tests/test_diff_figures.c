@@ -6,6 +6,7 @@
 
 #include "engine/base/file.h"
 #include "engine/base/strbuf.h"
+#include "experiments/diff_draw.h"
 #include "experiments/diff_figure.h"
 #include "experiments/diff_stats.h"
 #include "tests/temp_folder.h"
@@ -156,6 +157,22 @@ static void test_figures(void)
     CHECK_MSG(count_in(b.data, "<polygon") == 3 && count_in(b.data, "<circle") == 3 * LAYERS, "%zu bands, %zu markers",
               count_in(b.data, "<polygon"), count_in(b.data, "<circle"));
 
+    /* What a matched control is, where one is drawn; the lens takes it as it is. */
+    static const struct {
+        const char *name, *text;
+    } scaled[] = {{"control_last.svg", "farther in the embedding"},
+                  {"relative_last.svg", "farther in the embedding"},
+                  {"histogram_tense.svg", "farther in the embedding"},
+                  {"cosine_last.svg", "1 - cosine is scaled down"},
+                  {"curves_last.svg", "has two bounds"},
+                  {"contrast.svg", "has two bounds"}};
+    for (size_t i = 0; i < sizeof scaled / sizeof *scaled; i++) {
+        read_text(dir, scaled[i].name, &b);
+        CHECK_MSG(strstr(b.data, scaled[i].text), "%s", scaled[i].name);
+    }
+    read_text(dir, "kl_last.svg", &b);
+    CHECK(!strstr(b.data, "scaled"));
+
     /* CSV: all cells, and the numbers of the tensors; a histogram counts every dimension once. */
     read_text(dir, "stable_tense.csv", &b);
     CHECK(count_in(b.data, "\n") == 1 + POINTS * DIMS);
@@ -232,6 +249,8 @@ static void test_japanese(void)
     Error e = {0};
     StrBuf b = {0};
     char dir[600];
+    CHECK(captions_has(DIFF_DRAW_FAR) && captions_has(DIFF_DRAW_SCALED) && captions_has(DIFF_DRAW_SCALED_COSINE) &&
+          captions_has(DIFF_DRAW_RATIO_BOUNDS) && captions_has(DIFF_DRAW_CONTRAST_BOUNDS));
     for (size_t i = 0; i < sizeof some / sizeof *some; i++)
         CHECK_MSG(captions_has(some[i]), "%s", some[i]);
     CHECK_MSG(diff_figures_write(temp_dir, "edited", CAPTIONS_JA, true, &e) == 0, "%s", e.text);
