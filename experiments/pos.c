@@ -84,7 +84,7 @@ static int put_table(const PosRun *run, const PosWords *words, const PosResults 
     return status;
 }
 
-static void put_counts(const PosRun *run, const PosWords *w, StrBuf *out)
+static void put_counts(const PosRun *run, const PosWords *w, size_t n_units, StrBuf *out)
 {
     const uint64_t *n = w->n_status;
     char name[MODEL_NAME_BYTES];
@@ -95,11 +95,12 @@ static void put_counts(const PosRun *run, const PosWords *w, StrBuf *out)
                   model_name_short(run->model, name), run->dataset, run->experiment,
                   (unsigned long long)(body + n[POS_HEADING]), (unsigned long long)body, (unsigned long long)n[POS_UNKNOWN],
                   (unsigned long long)n[POS_UNSCORED], (unsigned long long)n[POS_NO_TOKEN], (unsigned long long)n[POS_COUNTED],
-                  run->n_units, run->units_are_articles ? "articles" : "windows");
+                  n_units, run->units_are_articles ? "articles" : "windows");
 }
 
 static int report(const StrataPosOptions *o, const PosRun *run, const PosWords *words, const PosResults *r, Error *e)
 {
+    size_t n_units = pos_results_group(r, "all")->values[0].n_units; /* those that hold counted words */
     StrBuf out = {0};
     int status;
     if (!o->common.out)
@@ -108,7 +109,7 @@ static int report(const StrataPosOptions *o, const PosRun *run, const PosWords *
         status = pos_results_json(run, words, r, &out, e);
         goto print;
     }
-    put_counts(run, words, &out);
+    put_counts(run, words, n_units, &out);
     strbuf_puts(&out,
                 "\nNats per word; brackets: simultaneous 95 % intervals over all tags and orders; * not ranked: fewer than "
                 "100 words or 20 units\n\n");
@@ -120,8 +121,8 @@ static int report(const StrataPosOptions *o, const PosRun *run, const PosWords *
         strbuf_printf(&out, "\nTags: %s\n", words->tags);
     else
         strbuf_printf(&out, "\nThe tagger's F1 is that on %s; it was not measured on this corpus.\n", tagger_scores_corpus());
-    if (run->n_units < STATISTICS_MIN_UNITS)
-        strbuf_printf(&out, "Only %zu %s: no intervals (20 are needed); sweep more rows.\n", run->n_units,
+    if (n_units < STATISTICS_MIN_UNITS)
+        strbuf_printf(&out, "Only %zu %s: no intervals (20 are needed); sweep more rows.\n", n_units,
                       run->units_are_articles ? "articles" : "windows");
     strbuf_printf(&out, "\nwritten: %s/pos.json, pos.csv, pos_words.csv, figures/pos_*\n", run->dir);
     strbuf_printf(&out, "next: strata compare --json_files %s/ppl.json ANOTHER/ppl.json --experiment %s\n", run->dir,

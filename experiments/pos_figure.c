@@ -123,10 +123,10 @@ static void put_words(const Draw *d, StrBuf *b)
 {
     unsigned long long n = (unsigned long long)d->words->n_status[POS_COUNTED];
     if (d->lang == CAPTIONS_JA)
-        strbuf_printf(b, "<unk> を含まない本文の単語 %llu 語（%zu %s）", n, d->run->n_units,
-                      d->run->units_are_articles ? "記事" : "窓");
+        strbuf_printf(b, "<unk> を含まない本文の単語 %llu 語（%zu %s）", n, d->all->n_units,
+                      say(d, d->run->units_are_articles ? "articles" : "windows"));
     else
-        strbuf_printf(b, "%llu words of body rows without <unk>, from %zu %s", n, d->run->n_units,
+        strbuf_printf(b, "%llu words of body rows without <unk>, from %zu %s", n, d->all->n_units,
                       d->run->units_are_articles ? "articles" : "windows");
     stop(d, b);
 }

@@ -36,6 +36,7 @@ static int write_csv(Report *p, const char *prefix, const char *name, const Tabl
 typedef struct Row {
     const char *name;
     void (*put)(const ReportResult *r, char out[160]);
+    void (*put_ja)(const ReportResult *r, char out[160]); /* NULL: the same */
 } Row;
 
 static void put_count(double n, char out[160])
@@ -62,11 +63,19 @@ static void put_layers(const ReportResult *r, char out[160])
 {
     snprintf(out, 160, "%d", r->r.n_layers);
 }
-static void put_weights(const ReportResult *r, char out[160])
+static void put_weights_marked(const ReportResult *r, const char *mark, char out[160])
 {
     const char *hash = r->weights_sha256;
     bool sampled = strncmp(hash, "sampled-sha256:", 15) == 0;
-    snprintf(out, 160, "%.12s%s", sampled ? hash + 15 : hash, sampled ? " (sampled)" : "");
+    snprintf(out, 160, "%.12s%s", sampled ? hash + 15 : hash, sampled ? mark : "");
+}
+static void put_weights(const ReportResult *r, char out[160])
+{
+    put_weights_marked(r, " (sampled)", out);
+}
+static void put_weights_ja(const ReportResult *r, char out[160])
+{
+    put_weights_marked(r, "（標本）", out);
 }
 static void put_dataset(const ReportResult *r, char out[160])
 {
@@ -75,6 +84,10 @@ static void put_dataset(const ReportResult *r, char out[160])
 static void put_experiment(const ReportResult *r, char out[160])
 {
     snprintf(out, 160, "%.150s", r->r.experiment);
+}
+static void put_experiment_ja(const ReportResult *r, char out[160])
+{
+    snprintf(out, 160, "%.150s", captions_text(CAPTIONS_JA, r->r.experiment));
 }
 static void put_rows(const ReportResult *r, char out[160])
 {
@@ -88,6 +101,12 @@ static void put_units(const ReportResult *r, char out[160])
 {
     put_count(r->n_units, out);
     snprintf(out + strlen(out), 160 - strlen(out), " %.100ss", r->r.unit);
+}
+static void put_units_ja(const ReportResult *r, char out[160])
+{
+    put_count(r->n_units, out);
+    snprintf(out + strlen(out), 160 - strlen(out), " %s",
+             captions_text(CAPTIONS_JA, strcmp(r->r.unit, "article") == 0 ? "articles" : "windows"));
 }
 static void put_tokens(const ReportResult *r, char out[160])
 {
@@ -104,6 +123,10 @@ static void put_bytes(const ReportResult *r, char out[160])
 static void put_protocol(const ReportResult *r, char out[160])
 {
     snprintf(out, 160, "%s, context %lld%s", r->r.protocol, (long long)r->r.context, r->r.bos ? ", BOS" : "");
+}
+static void put_protocol_ja(const ReportResult *r, char out[160])
+{
+    snprintf(out, 160, "%s、コンテキスト %lld%s", r->r.protocol, (long long)r->r.context, r->r.bos ? "、BOS" : "");
 }
 static void put_arithmetic(const ReportResult *r, char out[160])
 {
@@ -146,28 +169,28 @@ static void put_top1(const ReportResult *r, char out[160])
     put_decimals(100 * r->r.intact.top1_accuracy, 2, out);
 }
 
-static const Row setup_rows[] = {{"model", put_model},
-                                 {"layers", put_layers},
-                                 {"weights (sha256)", put_weights},
-                                 {"data", put_dataset},
-                                 {"rows", put_rows},
-                                 {"rows (sha256)", put_rows_hash},
-                                 {"bootstrap units", put_units},
-                                 {"predicted tokens", put_tokens},
-                                 {"words", put_words},
-                                 {"bytes", put_bytes},
-                                 {"experiment", put_experiment},
-                                 {"protocol", put_protocol},
-                                 {"arithmetic", put_arithmetic},
-                                 {"device", put_device},
-                                 {"processor", put_processor},
-                                 {"threads", put_threads},
-                                 {"program", put_program},
-                                 {"intact: loss (nats per token)", put_nll},
-                                 {"intact: perplexity", put_ppl},
-                                 {"intact: perplexity per word", put_word_ppl},
-                                 {"intact: bits per byte", put_bits},
-                                 {"intact: top-1 (%)", put_top1}};
+static const Row setup_rows[] = {{"model", put_model, NULL},
+                                 {"layers", put_layers, NULL},
+                                 {"weights (sha256)", put_weights, put_weights_ja},
+                                 {"data", put_dataset, NULL},
+                                 {"rows", put_rows, NULL},
+                                 {"rows (sha256)", put_rows_hash, NULL},
+                                 {"bootstrap units", put_units, put_units_ja},
+                                 {"predicted tokens", put_tokens, NULL},
+                                 {"words", put_words, NULL},
+                                 {"bytes", put_bytes, NULL},
+                                 {"experiment", put_experiment, put_experiment_ja},
+                                 {"protocol", put_protocol, put_protocol_ja},
+                                 {"arithmetic", put_arithmetic, NULL},
+                                 {"device", put_device, NULL},
+                                 {"processor", put_processor, NULL},
+                                 {"threads", put_threads, NULL},
+                                 {"program", put_program, NULL},
+                                 {"intact: loss (nats per token)", put_nll, NULL},
+                                 {"intact: perplexity", put_ppl, NULL},
+                                 {"intact: perplexity per word", put_word_ppl, NULL},
+                                 {"intact: bits per byte", put_bits, NULL},
+                                 {"intact: top-1 (%)", put_top1, NULL}};
 
 static void fill_setup(const Report *p, CaptionsLang lang, size_t first, size_t n, Table *t)
 {
@@ -181,7 +204,8 @@ static void fill_setup(const Report *p, CaptionsLang lang, size_t first, size_t 
     for (size_t k = 0; k < sizeof setup_rows / sizeof *setup_rows; k++) {
         table_text(t, say(lang, setup_rows[k].name));
         for (size_t i = 0; i < n; i++) {
-            setup_rows[k].put(&p->results[first + i], text);
+            (lang == CAPTIONS_JA && setup_rows[k].put_ja ? setup_rows[k].put_ja : setup_rows[k].put)(&p->results[first + i],
+                                                                                                     text);
             table_text(t, text);
         }
     }

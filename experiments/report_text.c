@@ -187,7 +187,7 @@ static const char *manipulation_ja(const ReportResult *r, char out[300])
 
 static const char *unit_ja(const ReportResult *r)
 {
-    return strcmp(r->r.unit, "article") == 0 ? "記事" : "窓";
+    return captions_text(CAPTIONS_JA, strcmp(r->r.unit, "article") == 0 ? "articles" : "windows");
 }
 
 static void data_ja(const ReportResult *r, StrBuf *out)

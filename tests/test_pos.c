@@ -18,7 +18,7 @@ static char temp[] = "/tmp/strata-pos-XXXXXX";
 
 /* ---- a result by hand ----
  * Row 0 is a heading; rows 1..25 hold thrice " Dogs bark . Cats <unk> ." with the tokens " Do" "gs" " bark" " ." " Ca" "ts" " <unk>" " .".
- * Row r is article r - 1 (the heading's is 0). In row 25 the first token is not predicted. */
+ * Row r is article r - 1; the heading is article 25, of which no body row was taken. In row 25 the first token is not predicted. */
 enum { N_ROWS = 26, N_ORDERS = 3, N_PIECES = 8, N_REPEATS = 3, MAX_TOKENS = 26 * 24 + 8 };
 static const char *const pieces[N_PIECES] = {" Do", "gs", " bark", " .", " Ca", "ts", " <unk>", " ."};
 static const int tag_of_piece[N_PIECES] = {0, 0, 1, 2, 0, 0, 3, 2}; /* NOUN VERB PUNCT, the <unk> */
@@ -129,7 +129,7 @@ static void write_ppl(const char *dir, const char *model)
 static void write_rows(const char *dir)
 {
     StrBuf rows = {0}, gold = {0};
-    strbuf_puts(&rows, "{\"row\":0,\"line\":1,\"kind\":\"heading\",\"article\":0,\"n_tokens\":3,\"text\":\" = Dogs =\"}\n");
+    strbuf_puts(&rows, "{\"row\":0,\"line\":1,\"kind\":\"heading\",\"article\":25,\"n_tokens\":3,\"text\":\" = Dogs =\"}\n");
     strbuf_puts(&gold, "1\tDogs\t_\tNOUN\tNNS\t_\t_\t_\t_\t_\n\n");
     for (int row = 1; row < N_ROWS; row++) {
         strbuf_printf(&rows, "{\"row\":%d,\"line\":%d,\"kind\":\"body\",\"article\":%d,\"n_tokens\":24,\"text\":\"", row,
@@ -352,6 +352,8 @@ static void test_by_hand(void)
     CHECK(first.len > 1000 && first.len == again.len && memcmp(first.data, again.data, first.len) == 0);
     read_file(dir, "figures/pos_heatmap.csv", &again);
     CHECK(again.data && strncmp(again.data, "tag,is_ranked,order,place,word_contrast,", 40) == 0);
+    read_file(dir, "figures/pos_heatmap.svg", &again);
+    CHECK(again.data && strstr(again.data, "from 25 articles"));     /* the title's own article has no counted word */
     CHECK_MSG(run_pos("org/My-Model", NULL, &e) == 0, "%s", e.text); /* and the tagger's own tags */
     read_file(dir, "pos_words.csv", &again);
     CHECK(strstr(again.data, "\n0,3,7,") && strstr(again.data, ",heading,1,1,") && strstr(again.data, ",unscored,"));

@@ -209,6 +209,7 @@ static void one_result(void)
     check_latex(out, "setup.ja.tex", 23);
     check_latex(out, "layers.ja.tex", 13);
     check_latex(out, "tags.ja.tex", 18);
+    CHECK(strstr(read_text(out, "setup.ja.tex"), "24 記事") && !strstr(read_text(out, "setup.ja.tex"), "article"));
     CHECK(strstr(read_text(out, "layers.tex"),
                  "M\\_1 \\& 50\\% \\{x\\}\\textasciicircum{}\\textasciitilde{} \\$3 \\#4 \\textless{}y\\textgreater{}"));
     CHECK(strstr(read_text(out, "setup.csv"), "predicted tokens,232\n") && strstr(read_text(out, "setup.csv"), "Strata 9.8.7"));
