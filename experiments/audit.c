@@ -147,19 +147,34 @@ static void put_verdict(StrBuf *b, const AuditReport *r)
         strbuf_printf(b, "%zu recorded arrays belong to no operation of this model and were not judged\n", r->n_unlisted);
 }
 
+int audit_deliver(const StrataAuditOptions *o, const StrBuf *json, const StrBuf *text, const StrBuf *page, Error *e)
+{
+    const char *html = page ? o->html : NULL;
+    const StrBuf *shown = o->common.json ? json : text;
+    int status = STATUS_OK;
+    if (json->failed || text->failed)
+        return error_set(e, STATUS_FAILED, "audit: out of memory for the report");
+    if (o->output)
+        status = file_write_text(json, e, "%s", o->output);
+    if (!status && html)
+        status = file_write_text(page, e, "%s", html);
+    if (status || !o->common.out)
+        return status;
+    fwrite(shown->data, 1, shown->len, o->common.out);
+    if (!o->common.json && (o->output || html))
+        fprintf(o->common.out, "written: %s%s%s\n", o->output ? o->output : "", o->output && html ? ", " : "",
+                html ? html : "");
+    return STATUS_OK;
+}
+
 static int write_report(const StrataAuditOptions *o, const AuditInputs *in, const AuditReport *r, Error *e)
 {
     StrBuf json = {0}, text = {0};
     put_json(&json, o, in, r);
     int status = put_table(&text, r, e);
     put_verdict(&text, r);
-    if (!status && (json.failed || text.failed))
-        status = error_set(e, STATUS_FAILED, "audit: out of memory for the report");
-    if (!status && o->output)
-        status = file_write_atomic(o->output, json.data, json.len, e);
-    const StrBuf *shown = o->common.json ? &json : &text;
-    if (!status && o->common.out)
-        fwrite(shown->data, 1, shown->len, o->common.out);
+    if (!status)
+        status = audit_deliver(o, &json, &text, NULL, e);
     strbuf_free(&text);
     strbuf_free(&json);
     return status;
@@ -207,19 +222,8 @@ static int against_ref64(const StrataAuditOptions *o, const Workbench *bench, Er
         if (o->html)
             audit_own_page(bench, &own, &page);
     }
-    if (!status && (json.failed || text.failed || page.failed))
-        status = error_set(e, STATUS_FAILED, "audit: out of memory for the report");
-    if (!status && o->output)
-        status = file_write_atomic(o->output, json.data, json.len, e);
-    if (!status && o->html)
-        status = file_write_atomic(o->html, page.data, page.len, e);
-    if (!status && o->common.out) {
-        const StrBuf *shown = o->common.json ? &json : &text;
-        fwrite(shown->data, 1, shown->len, o->common.out);
-        if (!o->common.json && (o->output || o->html))
-            fprintf(o->common.out, "written: %s%s%s\n", o->output ? o->output : "", o->output && o->html ? ", " : "",
-                    o->html ? o->html : "");
-    }
+    if (!status)
+        status = audit_deliver(o, &json, &text, &page, e);
     if (!status && own.report.first < own.report.n)
         status = error_set(e, STATUS_FAILED, "%s: margin %.3g, expected at most 1", own.report.ops[own.report.first].out->name,
                            own.report.findings[own.report.first].measure.margin);

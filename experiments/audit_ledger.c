@@ -345,13 +345,8 @@ static int report(LedgerAudit *a, Error *e)
                   "rank equal to ref64's: %zu of %zu\n",
                   n_equal, a->n, a->bench.numerics, promised ? "" : " (fast promises no bits in another batch)",
                   n_over ? "NO" : "yes", a->n_square > 0 ? sqrt(a->square / a->n_square) : 0, n_rank, a->n);
-    if (!status && (json.failed || text.failed))
-        status = error_set(e, STATUS_FAILED, "audit: out of memory for the report");
-    if (!status && o->output)
-        status = file_write_atomic(o->output, json.data, json.len, e);
-    const StrBuf *shown = o->common.json ? &json : &text;
-    if (!status && o->common.out)
-        fwrite(shown->data, 1, shown->len, o->common.out);
+    if (!status)
+        status = audit_deliver(o, &json, &text, NULL, e);
     if (!status && (n_over || (promised && n_equal < a->n)))
         status = error_set(e, STATUS_FAILED, "%s: %zu of %zu entries are not what this model gives on these rows", o->ledger,
                            n_over ? n_over : a->n - n_equal, a->n);

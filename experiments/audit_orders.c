@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/base/file.h"
 #include "experiments/audit_commands.h"
 #include "experiments/audit_losses.h"
 #include "experiments/statistics.h"
@@ -203,12 +202,7 @@ static int report(const OrdersAudit *a, const Verdict *v, Error *e)
     StrBuf json = {0}, text = {0};
     put_json(a, v, &json);
     put_text(a, v, &text);
-    int status = json.failed || text.failed ? error_set(e, STATUS_FAILED, "audit: out of memory for the report") : STATUS_OK;
-    if (!status && o->output)
-        status = file_write_atomic(o->output, json.data, json.len, e);
-    const StrBuf *shown = o->common.json ? &json : &text;
-    if (!status && o->common.out)
-        fwrite(shown->data, 1, shown->len, o->common.out);
+    int status = audit_deliver(o, &json, &text, NULL, e);
     strbuf_free(&text);
     strbuf_free(&json);
     return status;

@@ -236,21 +236,9 @@ static void put_json(const Work *w, StrBuf *out)
     strbuf_puts(out, "}\n");
 }
 
-static int write_file(const Work *w, const char *name, const StrBuf *text, Error *e)
-{
-    char *path = file_join(w->output_dir, name);
-    int status = !path || text->failed ? error_set(e, STATUS_FAILED, "%s/%s: no memory", w->output_dir, name)
-                                       : file_write_atomic(path, text->data, text->len, e);
-    free(path);
-    return status;
-}
-
 static int write_table(const Work *w, const char *name, Table *t, Error *e)
 {
-    StrBuf csv = {0};
-    int status = table_write_csv(t, &csv, e);
-    status = status ? status : write_file(w, name, &csv, e);
-    strbuf_free(&csv);
+    int status = table_save_csv(t, e, "%s/%s", w->output_dir, name);
     table_free(t);
     return status;
 }
@@ -501,7 +489,7 @@ int compare_diff(const StrataCompareOptions *options, Error *e)
         note(w);
         summarise_all(w);
         put_json(w, &json);
-        status = write_file(w, "compare.json", &json, e);
+        status = file_write_text(&json, e, "%s/compare.json", w->output_dir);
     }
     if (!status)
         status = write_csv(w, e);

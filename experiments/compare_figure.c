@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/base/file.h"
 #include "experiments/captions.h"
 #include "experiments/figure_layout.h"
 #include "experiments/layer_axis.h"
@@ -53,15 +52,7 @@ static const char *x_label(const Draw *d)
 
 static int write_csv(const Draw *d, const char *name, const Table *t, Error *e)
 {
-    StrBuf csv = {0}, path = {0};
-    strbuf_printf(&path, "%s%s.csv", d->stem, name);
-    int status = table_write_csv(t, &csv, e);
-    if (!status)
-        status = path.failed ? error_set(e, STATUS_FAILED, "%s: no memory", name)
-                             : file_write_atomic(path.data, csv.data, csv.len, e);
-    strbuf_free(&csv);
-    strbuf_free(&path);
-    return status;
+    return table_save_csv(t, e, "%s%s.csv", d->stem, name);
 }
 
 /* One line of one result; memory is [n_orders, 4]. */

@@ -15,25 +15,18 @@ static void put_bool(StrBuf *out, const char *name, bool value)
     strbuf_puts(out, value ? "true" : "false");
 }
 
-static void put_pair(StrBuf *out, const char *name, const char *suffix, double lo, double hi)
+static void put_interval(StrBuf *out, const char *name, const char *suffix, double lo, double hi)
 {
-    strbuf_printf(out, ", \"%s%s\": ", name, suffix);
-    if (isnan(lo) || isnan(hi)) {
-        strbuf_puts(out, "null");
-        return;
-    }
-    strbuf_puts(out, "[");
-    strbuf_json_number(out, lo);
-    strbuf_puts(out, ", ");
-    strbuf_json_number(out, hi);
-    strbuf_puts(out, "]");
+    char full[64];
+    snprintf(full, sizeof full, "%s%s", name, suffix);
+    strbuf_json_field_interval(out, full, lo, hi);
 }
 
 static void put_change(StrBuf *out, const char *name, const CompareChange *x)
 {
     strbuf_json_field_number(out, name, x->delta);
-    put_pair(out, name, "_ci95", x->lo, x->hi);
-    put_pair(out, name, "_ci95_simultaneous", x->lo_simultaneous, x->hi_simultaneous);
+    put_interval(out, name, "_ci95", x->lo, x->hi);
+    put_interval(out, name, "_ci95_simultaneous", x->lo_simultaneous, x->hi_simultaneous);
 }
 
 static void put_order(StrBuf *out, const CompareOrder *o)
@@ -98,7 +91,7 @@ static void put_pairs(StrBuf *out, const ComparePair *pairs, size_t n)
     for (size_t i = 0; i < n; i++) {
         strbuf_printf(out, "%s{\"a\": %zu, \"b\": %zu", i ? ", " : "", pairs[i].a, pairs[i].b);
         strbuf_json_field_number(out, "spearman", pairs[i].spearman);
-        put_pair(out, "spearman", "_ci95", pairs[i].lo, pairs[i].hi);
+        strbuf_json_field_interval(out, "spearman_ci95", pairs[i].lo, pairs[i].hi);
         strbuf_json_field_number(out, "kendall", pairs[i].kendall);
         strbuf_json_field_number(out, "n_bins", pairs[i].n_bins);
         strbuf_puts(out, "}");
@@ -126,7 +119,7 @@ static void put_tag(const Compare *c, size_t tag, StrBuf *out)
         for (size_t k = 0; k < r->n_orders; k++) {
             strbuf_puts(out, k ? ", {\"delta\": " : "{\"delta\": ");
             strbuf_json_number(out, t->orders[k].delta);
-            put_pair(out, "delta", "_ci95", t->orders[k].lo, t->orders[k].hi);
+            strbuf_json_field_interval(out, "delta_ci95", t->orders[k].lo, t->orders[k].hi);
             strbuf_puts(out, "}");
         }
         strbuf_puts(out, "]}");
@@ -261,14 +254,6 @@ static int write_csv(const Compare *c, StrBuf *out, Error *e)
     return status;
 }
 
-static int write_file(const char *dir, const char *name, const StrBuf *text, Error *e)
-{
-    char *path = file_join(dir, name);
-    int status = path ? file_write_atomic(path, text->data, text->len, e) : error_set(e, STATUS_FAILED, "%s: no memory", dir);
-    free(path);
-    return status;
-}
-
 int compare_write(const Compare *c, Error *e)
 {
     const char *dir = c->options->output_dir ? c->options->output_dir : "figures/comparisons";
@@ -279,9 +264,9 @@ int compare_write(const Compare *c, Error *e)
     if (!status)
         status = write_csv(c, &csv, e);
     if (!status)
-        status = write_file(dir, "compare.csv", &csv, e);
+        status = file_write_text(&csv, e, "%s/compare.csv", dir);
     if (!status)
-        status = write_file(dir, "compare.json", &json, e);
+        status = file_write_text(&json, e, "%s/compare.json", dir);
     strbuf_free(&json);
     strbuf_free(&csv);
     return status;

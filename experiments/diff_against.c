@@ -212,14 +212,10 @@ int diff_against_write(const char *dir, const char *second_dir, FILE *out, Error
     strbuf_puts(&json, "]}\n");
     if (!status && out && !n_told)
         fprintf(out, "  not told: no category has a matched control in both\n");
-    char *path = file_join(dir, "against.json");
-    if (!status && (!path || json.failed))
-        status = error_set(e, STATUS_FAILED, "%s/against.json: out of memory", dir);
     if (!status)
-        status = file_write_atomic(path, json.data, json.len, e);
+        status = file_write_text(&json, e, "%s/against.json", dir);
     if (!status && out)
-        fprintf(out, "\nwritten: %s\n", path);
-    free(path);
+        fprintf(out, "\nwritten: %s/against.json\n", dir);
     strbuf_free(&json);
     result_file_close(&a.file);
     result_file_close(&b.file);

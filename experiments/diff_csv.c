@@ -3,20 +3,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/base/file.h"
 #include "experiments/diff_write.h"
 #include "experiments/table.h"
 
 static int write_table(const Diff *s, const char *name, Table *t, Error *e)
 {
-    StrBuf text = {0};
-    char *path = file_join(s->dir, name);
-    int status = path ? table_write_csv(t, &text, e) : error_set(e, STATUS_FAILED, "%s: out of memory", s->dir);
-    if (!status)
-        status = file_write_atomic(path, text.data, text.len, e);
-    strbuf_free(&text);
+    int status = table_save_csv(t, e, "%s/%s", s->dir, name);
     table_free(t);
-    free(path);
     return status;
 }
 

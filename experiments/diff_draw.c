@@ -4,8 +4,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "engine/base/file.h"
-
 void diff_draw_title(const DiffFigure *f, const char *english, const char *category, const char *position, StrBuf *out)
 {
     bool ja = f->lang == CAPTIONS_JA;
@@ -39,14 +37,7 @@ int diff_draw_stem(const DiffFigure *f, const char *name, const char *part, StrB
 
 int diff_draw_csv(Table *t, const char *stem, Error *e)
 {
-    StrBuf csv = {0}, path = {0};
-    int status = table_write_csv(t, &csv, e);
-    strbuf_printf(&path, "%s.csv", stem);
-    if (!status)
-        status = path.failed || csv.failed ? error_set(e, STATUS_FAILED, "%s.csv: no memory", stem)
-                                           : file_write_atomic(path.data, csv.data, csv.len, e);
-    strbuf_free(&csv);
-    strbuf_free(&path);
+    int status = table_save_csv(t, e, "%s.csv", stem);
     table_free(t);
     return status;
 }

@@ -62,25 +62,13 @@ size_t diff_rank_cells(const Diff *s, const DiffResult *r, bool plain, bool clai
     return n;
 }
 
-static int write_file(const Diff *s, const char *name, const StrBuf *text, Error *e)
-{
-    char *path = file_join(s->dir, name);
-    if (!path || text->failed) {
-        free(path);
-        return error_set(e, STATUS_FAILED, "%s/%s: out of memory", s->dir, name);
-    }
-    int status = file_write_atomic(path, text->data, text->len, e);
-    free(path);
-    return status;
-}
-
 /* The pairs themselves, so that the folder explains itself. */
 static int copy_pairs(const Diff *s, Error *e)
 {
     StrBuf text = {0};
     int status = file_read(s->options->pairs, SIZE_MAX / 2, &text, e);
     if (!status)
-        status = write_file(s, "pairs.jsonl", &text, e);
+        status = file_write_text(&text, e, "%s/pairs.jsonl", s->dir);
     strbuf_free(&text);
     return status;
 }
@@ -96,7 +84,7 @@ int diff_write(Diff *s, Error *e)
     if (!status)
         status = diff_write_json(s, &json, e);
     if (!status)
-        status = write_file(s, "diff.json", &json, e);
+        status = file_write_text(&json, e, "%s/diff.json", s->dir);
     if (!status && s->bench.common->out && s->bench.common->json)
         fwrite(json.data, 1, json.len, s->bench.common->out);
     strbuf_free(&json);

@@ -339,16 +339,6 @@ static cairo_status_t append_bytes(void *buffer, const unsigned char *data, unsi
     return b->failed ? CAIRO_STATUS_NO_MEMORY : CAIRO_STATUS_SUCCESS;
 }
 
-static int write_file(const char *stem, const char *ending, const StrBuf *b, Error *e)
-{
-    StrBuf path = {0};
-    strbuf_printf(&path, "%s.%s", stem, ending);
-    int status = path.failed || b->failed ? error_set(e, STATUS_FAILED, "%s.%s: no memory for the figure", stem, ending)
-                                          : file_write_atomic(path.data, b->data, b->len, e);
-    strbuf_free(&path);
-    return status;
-}
-
 /* Draws on a cairo surface and destroys it; PNG when png, else the surface itself writes into b. */
 static int draw_surface(cairo_surface_t *surface, double scale, bool png, FigureDraw draw, const void *what, StrBuf *b,
                         const char *stem, Error *e)
@@ -388,7 +378,7 @@ int figure_canvas_write(const char *stem, double width_pt, double height_pt, Fig
     figure_rect(&c, 0, 0, width_pt, height_pt, (FigureColour){1, 1, 1, 1});
     draw(&c, what);
     strbuf_puts(&b, "</svg>\n");
-    int status = write_file(stem, "svg", &b, e);
+    int status = file_write_text(&b, e, "%s.svg", stem);
     if (status)
         goto done;
 
@@ -398,7 +388,7 @@ int figure_canvas_write(const char *stem, double width_pt, double height_pt, Fig
         cairo_image_surface_create(CAIRO_FORMAT_RGB24, (int)lround(width_pt * scale), (int)lround(height_pt * scale));
     status = draw_surface(surface, scale, true, draw, what, &b, stem, e);
     if (!status)
-        status = write_file(stem, "png", &b, e);
+        status = file_write_text(&b, e, "%s.png", stem);
     if (status)
         goto done;
 
@@ -408,7 +398,7 @@ int figure_canvas_write(const char *stem, double width_pt, double height_pt, Fig
     cairo_pdf_surface_set_metadata(surface, CAIRO_PDF_METADATA_CREATE_DATE, "2000-01-01T00:00:00Z");
     status = draw_surface(surface, 1, false, draw, what, &b, stem, e);
     if (!status)
-        status = write_file(stem, "pdf", &b, e);
+        status = file_write_text(&b, e, "%s.pdf", stem);
 done:
     strbuf_free(&b);
     return status;

@@ -189,15 +189,7 @@ static double place_of(const Draw *d, size_t order)
 
 static int write_csv(const Draw *d, const char *stem, const Table *t, Error *e)
 {
-    StrBuf csv = {0}, path = {0};
-    strbuf_printf(&path, "%s/%s.csv", d->dir, stem);
-    int status = table_write_csv(t, &csv, e);
-    if (!status)
-        status = path.failed ? error_set(e, STATUS_FAILED, "%s: no memory", d->dir)
-                             : file_write_atomic(path.data, csv.data, csv.len, e);
-    strbuf_free(&csv);
-    strbuf_free(&path);
-    return status;
+    return table_save_csv(t, e, "%s/%s.csv", d->dir, stem);
 }
 
 static void put_interval(Table *t, const StatisticsInterval *x)

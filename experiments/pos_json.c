@@ -9,20 +9,6 @@
 #include "experiments/tagger.h"
 #include "experiments/tagger_scores.h"
 
-static void put_pair(StrBuf *out, const char *name, double lo, double hi)
-{
-    strbuf_json_field(out, name);
-    if (!isfinite(lo) || !isfinite(hi)) {
-        strbuf_puts(out, "null");
-        return;
-    }
-    strbuf_puts(out, "[");
-    strbuf_json_number(out, lo);
-    strbuf_puts(out, ", ");
-    strbuf_json_number(out, hi);
-    strbuf_puts(out, "]");
-}
-
 static void put_levels(StrBuf *out, const PosFigures *f)
 {
     strbuf_json_field_number(out, "nll", f->level[POS_PER_TOKEN]);
@@ -46,14 +32,14 @@ static void put_changes(StrBuf *out, const PosFigures *f)
     for (int m = 0; m < POS_N_MEASURES; m++) {
         strbuf_json_field_number(out, delta_names[m], f->delta[m].estimate);
         snprintf(name, sizeof name, "%s_ci95", delta_names[m]);
-        put_pair(out, name, f->delta[m].lo, f->delta[m].hi);
+        strbuf_json_field_interval(out, name, f->delta[m].lo, f->delta[m].hi);
     }
     for (int m = 0; m < POS_N_MEASURES; m++) {
         strbuf_json_field_number(out, contrast_names[m], f->contrast[m].estimate);
         snprintf(name, sizeof name, "%s_ci95", contrast_names[m]);
-        put_pair(out, name, f->contrast[m].lo, f->contrast[m].hi);
+        strbuf_json_field_interval(out, name, f->contrast[m].lo, f->contrast[m].hi);
         snprintf(name, sizeof name, "%s_maxt95", contrast_names[m]);
-        put_pair(out, name, f->contrast[m].lo_simultaneous, f->contrast[m].hi_simultaneous);
+        strbuf_json_field_interval(out, name, f->contrast[m].lo_simultaneous, f->contrast[m].hi_simultaneous);
     }
 }
 
@@ -211,24 +197,15 @@ static void put_csv(const PosRun *run, const PosResults *r, StrBuf *out)
             }
 }
 
-static int write_file(const char *dir, const char *name, const StrBuf *text, Error *e)
-{
-    char *path = file_join(dir, name);
-    int status = !path || text->failed ? error_set(e, STATUS_FAILED, "%s: out of memory for %s", dir, name)
-                                       : file_write_atomic(path, text->data, text->len, e);
-    free(path);
-    return status;
-}
-
 int pos_results_write(const PosRun *run, const PosWords *words, const PosResults *r, Error *e)
 {
     StrBuf json = {0}, csv = {0};
     int status = pos_results_json(run, words, r, &json, e);
     put_csv(run, r, &csv);
     if (!status)
-        status = write_file(run->dir, "pos.csv", &csv, e);
+        status = file_write_text(&csv, e, "%s/pos.csv", run->dir);
     if (!status)
-        status = write_file(run->dir, "pos.json", &json, e);
+        status = file_write_text(&json, e, "%s/pos.json", run->dir);
     strbuf_free(&json);
     strbuf_free(&csv);
     return status;

@@ -350,10 +350,7 @@ int pos_words_write(const PosRun *run, const PosWords *words, Error *e)
         strbuf_printf(&out, ",%s,%s\n", is_counted ? pos_band_names[w->band] : "",
                       w->status != POS_MARK ? pos_position_names[w->position] : "");
     }
-    char *path = file_join(run->dir, "pos_words.csv");
-    int status = out.failed || !path ? error_set(e, STATUS_FAILED, "%s: out of memory for pos_words.csv", run->dir)
-                                     : file_write_atomic(path, out.data, out.len, e);
-    free(path);
+    int status = file_write_text(&out, e, "%s/pos_words.csv", run->dir);
     strbuf_free(&out);
     return status;
 }

@@ -12,12 +12,9 @@
 
 int report_write(Report *p, const char *name, const StrBuf *text, const char *what, Error *e)
 {
-    char *path = file_join(p->output_dir, name);
-    int status = !path || text->failed ? error_set(e, STATUS_FAILED, "%s: no memory for %s", p->output_dir, name)
-                                       : file_write_atomic(path, text->data ? text->data : "", text->len, e);
+    int status = file_write_text(text, e, "%s/%s", p->output_dir, name);
     if (!status && what && *what)
         strbuf_printf(&p->index, "| %s | %s |\n", name, what);
-    free(path);
     return status;
 }
 

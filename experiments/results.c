@@ -179,11 +179,9 @@ int results_rows_text(const ResultsInput *in, StrBuf *out, Error *e)
 int results_write_rows(const ResultsInput *in, Error *e)
 {
     StrBuf out = {0};
-    char *path = file_join(in->dir, "rows.jsonl");
-    int status = path ? results_rows_text(in, &out, e) : error_set(e, STATUS_FAILED, "%s: out of memory", in->dir);
+    int status = results_rows_text(in, &out, e);
     if (!status)
-        status = file_write_atomic(path, out.data ? out.data : "", out.len, e);
-    free(path);
+        status = file_write_text(&out, e, "%s/rows.jsonl", in->dir);
     strbuf_free(&out);
     return status;
 }

@@ -8,20 +8,6 @@
 #include "experiments/statistics.h"
 #include "kernels/ops.h"
 
-static void put_pair(StrBuf *out, const char *name, const double *pair)
-{
-    strbuf_json_field(out, name);
-    if (isnan(pair[0]) || isnan(pair[1])) {
-        strbuf_puts(out, "null");
-        return;
-    }
-    strbuf_puts(out, "[");
-    strbuf_json_number(out, pair[0]);
-    strbuf_puts(out, ", ");
-    strbuf_json_number(out, pair[1]);
-    strbuf_puts(out, "]");
-}
-
 static void put_steps(StrBuf *out, const Order *o)
 {
     strbuf_json_field(out, "order");
@@ -58,8 +44,8 @@ static void put_order(StrBuf *out, const Order *o, size_t index, const OrderResu
     strbuf_json_field_number(out, "agreement", r->agreement);
     strbuf_json_field_number(out, "kl", r->kl);
     strbuf_json_field_number(out, "delta_nll", r->delta_nll);
-    put_pair(out, "delta_nll_ci95", r->ci95);
-    put_pair(out, "delta_nll_ci95_simultaneous", r->ci95_simultaneous);
+    strbuf_json_field_interval(out, "delta_nll_ci95", r->ci95[0], r->ci95[1]);
+    strbuf_json_field_interval(out, "delta_nll_ci95_simultaneous", r->ci95_simultaneous[0], r->ci95_simultaneous[1]);
     strbuf_json_field_number(out, "ppl_mean_of_rows", r->ppl_mean_of_rows);
     strbuf_json_field_number(out, "nll_body", r->nll_body);
     strbuf_json_field_number(out, "ppl_body", r->ppl_body);
@@ -244,24 +230,15 @@ static void put_csv(const ResultsInput *in, const Results *r, StrBuf *out)
     }
 }
 
-static int write_file(const char *dir, const char *name, const StrBuf *text, Error *e)
-{
-    char *path = file_join(dir, name);
-    int status = !path || text->failed ? error_set(e, STATUS_FAILED, "%s: out of memory for %s", dir, name)
-                                       : file_write_atomic(path, text->data, text->len, e);
-    free(path);
-    return status;
-}
-
 int results_write(const ResultsInput *in, const Results *r, Error *e)
 {
     StrBuf json = {0}, csv = {0};
     int status = results_json(in, r, &json, e);
     put_csv(in, r, &csv);
     if (!status)
-        status = write_file(in->dir, "ppl.csv", &csv, e);
+        status = file_write_text(&csv, e, "%s/ppl.csv", in->dir);
     if (!status)
-        status = write_file(in->dir, "ppl.json", &json, e);
+        status = file_write_text(&json, e, "%s/ppl.json", in->dir);
     strbuf_free(&json);
     strbuf_free(&csv);
     return status;

@@ -228,13 +228,7 @@ int run_record_file_write(const RunRecord *r, const char *state, bool ended, Err
     put_timing(&b, r, ended);
     strbuf_puts(&b, "\n}\n");
 
-    char *path = file_join(r->dir, "run.json");
-    int status;
-    if (b.failed || !path)
-        status = error_set(e, STATUS_FAILED, "%s/run.json: not enough memory", r->dir);
-    else
-        status = file_write_atomic(path, b.data, b.len, e);
-    free(path);
+    int status = file_write_text(&b, e, "%s/run.json", r->dir);
     strbuf_free(&b);
     return status;
 }

@@ -52,13 +52,7 @@ static FigureSeries series_of(const Points *p, const char *label, bool with_x)
 /* Writes dir/layers.csv and frees the table. */
 static int finish_csv(Table *t, const char *dir, Error *e)
 {
-    StrBuf csv = {0};
-    int status = table_write_csv(t, &csv, e);
-    char *path = status ? NULL : file_join(dir, "layers.csv");
-    if (!status)
-        status = path ? file_write_atomic(path, csv.data, csv.len, e) : error_set(e, STATUS_FAILED, "%s: no memory", dir);
-    free(path);
-    strbuf_free(&csv);
+    int status = table_save_csv(t, e, "%s/layers.csv", dir);
     table_free(t);
     return status;
 }

@@ -2,12 +2,14 @@
 #include "experiments/table.h"
 
 #include <math.h>
+#include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "engine/base/checked.h"
+#include "engine/base/file.h"
 #include "engine/base/utf8.h"
 #include "experiments/latex.h"
 
@@ -201,6 +203,22 @@ int table_write_csv(const Table *t, StrBuf *out, Error *e)
         strbuf_putc(out, '\n');
     }
     return finish(t, out, e);
+}
+
+int table_save_csv(const Table *t, Error *e, const char *path_format, ...)
+{
+    StrBuf csv = {0}, path = {0};
+    va_list args;
+    va_start(args, path_format);
+    strbuf_vprintf(&path, path_format, args);
+    va_end(args);
+    int status = table_write_csv(t, &csv, e);
+    if (!status)
+        status = path.failed ? error_set(e, STATUS_FAILED, "out of memory for the name of a table")
+                             : file_write_text(&csv, e, "%s", path.data);
+    strbuf_free(&csv);
+    strbuf_free(&path);
+    return status;
 }
 
 static void put_latex_cell(StrBuf *out, const TableCell *c)

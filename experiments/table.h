@@ -36,6 +36,8 @@ void table_free(Table *t); /* accepts zeroed */
 /* Each appends; an incomplete last row is filled with empty cells. */
 int table_write_text(const Table *t, StrBuf *out, Error *e);
 int table_write_csv(const Table *t, StrBuf *out, Error *e);
+/* As the file that the format names. */
+int table_save_csv(const Table *t, Error *e, const char *path_format, ...) STRATA_PRINTF(3, 4);
 /* A table environment; caption and label may be NULL. Columns that hold a number are right-aligned. */
 int table_write_latex(const Table *t, const char *caption, const char *label, StrBuf *out, Error *e);
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -89,46 +90,52 @@ void file_will_need(const void *data, size_t bytes)
         madvise((void *)begin, (uintptr_t)data + bytes - begin, MADV_WILLNEED);
 }
 
-int file_read(const char *path, size_t max_bytes, StrBuf *out, Error *e)
+/* The file's bytes in pieces, to `take`, until there are no more or it fails. */
+static int read_pieces(const char *path, int (*take)(void *arg, const char *bytes, size_t n, Error *e), void *arg, Error *e)
 {
-    enum { CHUNK = 1 << 16 };
-    int status = STATUS_FAILED;
-    char *chunk = NULL;
-    size_t total = 0;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    enum { PIECE = 1 << 18 };
+    int status = STATUS_OK, fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return failed(e, path, "open");
-    chunk = malloc(CHUNK);
-    if (!chunk) {
-        error_set(e, STATUS_FAILED, "%s: out of memory", path);
-        goto done;
+    char *piece = malloc(PIECE);
+    if (!piece)
+        status = error_set(e, STATUS_FAILED, "%s: out of memory", path);
+    for (ssize_t n = 1; !status && n != 0;) {
+        n = read(fd, piece, PIECE);
+        if (n > 0)
+            status = take(arg, piece, (size_t)n, e);
+        else if (n < 0 && errno != EINTR)
+            status = failed(e, path, "read");
     }
-    for (;;) {
-        ssize_t n = read(fd, chunk, CHUNK);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0) {
-            failed(e, path, "read");
-            goto done;
-        }
-        if (n == 0)
-            break;
-        total += (size_t)n;
-        if (total > max_bytes) {
-            error_set(e, STATUS_FAILED, "%s: expected at most %zu bytes, found more", path, max_bytes);
-            goto done;
-        }
-        strbuf_append(out, chunk, (size_t)n);
-    }
-    strbuf_append(out, "", 0); /* data is a string even of an empty file */
-    if (out->failed) {
-        error_set(e, STATUS_FAILED, "%s: out of memory after %zu bytes", path, total);
-        goto done;
-    }
-    status = STATUS_OK;
-done:
-    free(chunk);
+    free(piece);
     close(fd);
+    return status;
+}
+
+typedef struct Reading {
+    const char *path;
+    StrBuf *out;
+    size_t total, most;
+} Reading;
+
+static int append_piece(void *arg, const char *bytes, size_t n, Error *e)
+{
+    Reading *r = arg;
+    r->total += n;
+    if (r->total > r->most)
+        return error_set(e, STATUS_FAILED, "%s: expected at most %zu bytes, found more", r->path, r->most);
+    strbuf_append(r->out, bytes, n);
+    return STATUS_OK;
+}
+
+int file_read(const char *path, size_t max_bytes, StrBuf *out, Error *e)
+{
+    Reading r = {.path = path, .out = out, .most = max_bytes};
+    int status = read_pieces(path, append_piece, &r, e);
+    if (!status)
+        strbuf_append(out, "", 0); /* data is a string even of an empty file */
+    if (!status && out->failed)
+        status = error_set(e, STATUS_FAILED, "%s: out of memory after %zu bytes", path, r.total);
     return status;
 }
 
@@ -244,6 +251,24 @@ int file_write_atomic(const char *path, const void *data, size_t bytes, Error *e
     return status ? status : sync_parent(path, e);
 }
 
+int file_write_text(const StrBuf *text, Error *e, const char *path_format, ...)
+{
+    StrBuf path = {0};
+    va_list args;
+    va_start(args, path_format);
+    strbuf_vprintf(&path, path_format, args);
+    va_end(args);
+    int status = STATUS_FAILED;
+    if (path.failed)
+        error_set(e, status, "out of memory for the name of a file");
+    else if (text->failed)
+        error_set(e, status, "%s: out of memory for its text", path.data);
+    else
+        status = file_write_atomic(path.data, text->data ? text->data : "", text->len, e);
+    strbuf_free(&path);
+    return status;
+}
+
 int file_make_dirs(const char *path, Error *e)
 {
     char *copy = strdup(path);
@@ -302,38 +327,21 @@ bool file_is_dir(const char *path)
     return is_dir;
 }
 
+static int hash_piece(void *arg, const char *bytes, size_t n, Error *e)
+{
+    (void)e;
+    sha256_update(arg, bytes, n);
+    return STATUS_OK;
+}
+
 int file_sha256(const char *path, char hex[65], Error *e)
 {
-    enum { CHUNK = 1 << 20 };
-    int status = STATUS_FAILED;
     Sha256 s;
     hex[0] = '\0';
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return failed(e, path, "open");
-    char *chunk = malloc(CHUNK);
-    if (!chunk) {
-        error_set(e, STATUS_FAILED, "%s: out of memory", path);
-        goto done;
-    }
     sha256_begin(&s);
-    for (;;) {
-        ssize_t n = read(fd, chunk, CHUNK);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0) {
-            failed(e, path, "read");
-            goto done;
-        }
-        if (n == 0)
-            break;
-        sha256_update(&s, chunk, (size_t)n);
-    }
-    sha256_end(&s, hex);
-    status = STATUS_OK;
-done:
-    free(chunk);
-    close(fd);
+    int status = read_pieces(path, hash_piece, &s, e);
+    if (!status)
+        sha256_end(&s, hex);
     return status;
 }
 

@@ -23,6 +23,8 @@ void file_will_need(const void *data, size_t bytes);
 
 int file_read(const char *path, size_t max_bytes, StrBuf *out, Error *e); /* appends; error above max_bytes */
 int file_write_atomic(const char *path, const void *data, size_t bytes, Error *e);
+/* The text as the file that the format names, whole or not at all; an error, too, where memory ran out for it. */
+int file_write_text(const StrBuf *text, Error *e, const char *path_format, ...) STRATA_PRINTF(3, 4);
 int file_make_dirs(const char *path, Error *e); /* like mkdir -p */
 int file_sync_dir(const char *path, Error *e);
 bool file_exists(const char *path);

@@ -57,13 +57,12 @@ void strbuf_putc(StrBuf *b, char c)
     strbuf_append(b, &c, 1);
 }
 
-void strbuf_printf(StrBuf *b, const char *format, ...)
+void strbuf_vprintf(StrBuf *b, const char *format, va_list args)
 {
     if (!grow(b, 0))
         return;
     size_t room = b->cap - b->len;
-    va_list args, again;
-    va_start(args, format);
+    va_list again;
     va_copy(again, args);
     int n = vsnprintf(b->data + b->len, room, format, args);
     if (n >= 0 && (size_t)n >= room) {
@@ -72,11 +71,18 @@ void strbuf_printf(StrBuf *b, const char *format, ...)
             n = vsnprintf(b->data + b->len, b->cap - b->len, format, again);
     }
     va_end(again);
-    va_end(args);
     if (n < 0)
         b->failed = true;
     if (!b->failed)
         b->len += (size_t)n;
+}
+
+void strbuf_printf(StrBuf *b, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    strbuf_vprintf(b, format, args);
+    va_end(args);
 }
 
 static void json_escape(StrBuf *b, unsigned char c)
@@ -204,6 +210,20 @@ void strbuf_json_field_number(StrBuf *b, const char *name, double value)
 {
     strbuf_json_field(b, name);
     strbuf_json_number(b, value);
+}
+
+void strbuf_json_field_interval(StrBuf *b, const char *name, double lo, double hi)
+{
+    strbuf_json_field(b, name);
+    if (!isfinite(lo) || !isfinite(hi)) {
+        strbuf_puts(b, "null");
+        return;
+    }
+    strbuf_puts(b, "[");
+    strbuf_json_number(b, lo);
+    strbuf_puts(b, ", ");
+    strbuf_json_number(b, hi);
+    strbuf_puts(b, "]");
 }
 
 void strbuf_csv_number(StrBuf *b, double x)

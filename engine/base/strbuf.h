@@ -19,6 +19,7 @@ void strbuf_append(StrBuf *b, const char *s, size_t len);
 void strbuf_puts(StrBuf *b, const char *s);
 void strbuf_putc(StrBuf *b, char c);
 void strbuf_printf(StrBuf *b, const char *format, ...) STRATA_PRINTF(2, 3);
+void strbuf_vprintf(StrBuf *b, const char *format, va_list args) STRATA_PRINTF(2, 0);
 /* s as a JSON string with its quotes: UTF-8 stays, control characters and " \ are escaped, NUL becomes \u0000,
  * invalid UTF-8 becomes U+FFFD. */
 void strbuf_json_string(StrBuf *b, const char *s, size_t len);
@@ -28,6 +29,7 @@ void strbuf_json_number(StrBuf *b, double x);
 void strbuf_json_field(StrBuf *b, const char *name);
 void strbuf_json_field_text(StrBuf *b, const char *name, const char *value); /* NULL: null */
 void strbuf_json_field_number(StrBuf *b, const char *name, double value);
+void strbuf_json_field_interval(StrBuf *b, const char *name, double lo, double hi); /* [lo, hi]; null unless both are finite */
 /* CSV: a comma and the number, nothing where it is not finite; a text in quotes. */
 void strbuf_csv_number(StrBuf *b, double x);
 void strbuf_csv_text(StrBuf *b, const char *s);
