@@ -239,12 +239,9 @@ static int against_ref64(const StrataAuditOptions *o, const Workbench *bench, Er
     return status;
 }
 
-int strata_audit(const StrataAuditOptions *o, StrataError *e)
+/* One text, against a dump or against ref64. */
+static int audit_text(const StrataAuditOptions *o, Error *e)
 {
-    if (o->ledger)
-        return audit_ledger(o, e);
-    if (o->n_orders)
-        return audit_orders(o, e);
     bool own = !o->against || strcmp(o->against, "ref64") == 0;
     if (!own && (o->html || o->explain))
         return error_set(e, STATUS_USAGE, "audit: %s is for --against ref64, not for a dump", o->html ? "--html" : "--explain");
@@ -256,5 +253,13 @@ int strata_audit(const StrataAuditOptions *o, StrataError *e)
         return status;
     status = own ? against_ref64(o, &bench, e) : against_dump(o, &bench, e);
     workbench_close(&bench);
+    return status;
+}
+
+int strata_audit(const StrataAuditOptions *o, StrataError *e)
+{
+    int status = o->ledger ? audit_ledger(o, e) : o->n_orders ? audit_orders(o, e) : audit_text(o, e);
+    if (status == STATUS_INTERRUPTED) /* reports are written whole, at the end */
+        error_set(e, status, "audit: interrupted; nothing was written");
     return status;
 }

@@ -4,6 +4,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "experiments/audit_walk.h"
+
 typedef struct Pass {
     const AuditInputs *in;
     const AuditReport *report;
@@ -117,7 +119,9 @@ int audit_adjoint_budget(const AuditInputs *in, const AuditReport *report, const
     else
         out->own = out->predicted = begin(logits, in->record->ids, nll, bar_of(&p, logits));
     for (size_t i = report->n; !status && i-- > 0;) {
-        status = one_op(&p, i, e);
+        status = audit_stopped(in->stop, e);
+        if (!status)
+            status = one_op(&p, i, e);
         size_t done = (size_t)(report->ops[i].out - in->record->tensors);
         free(p.bar[done]); /* every reader came later in the forward pass */
         p.bar[done] = NULL;

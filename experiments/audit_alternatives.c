@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "experiments/audit_walk.h"
+
 typedef struct Trial {
     const AuditInputs *in;
     const AuditOp *op;
@@ -22,7 +24,9 @@ static void attempt(Trial *t, const AuditChange *c, const char *format, ...)
 {
     if (t->status)
         return;
-    int status = audit_op_evaluate(t->in, t->op, c, t->y, t->error);
+    int status = audit_stopped(t->in->stop, t->error);
+    if (!status)
+        status = audit_op_evaluate(t->in, t->op, c, t->y, t->error);
     if (status == STATUS_USAGE)
         return; /* does not apply here */
     t->status = status;

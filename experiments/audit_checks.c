@@ -43,6 +43,12 @@ static int on_results(void *user, size_t order, const HeadResults *results, Erro
     return STATUS_OK;
 }
 
+static bool should_stop(void *user)
+{
+    const Collect *c = user;
+    return workbench_stopped(c->w);
+}
+
 /* The text at window `which` of a block; values gets nodes and losses. */
 static int collect(const Workbench *w, const int32_t *ids, const size_t *starts, size_t n_windows, size_t which, Collect *c,
                    Error *e)
@@ -61,7 +67,7 @@ static int collect(const Workbench *w, const int32_t *ids, const size_t *starts,
                           .total_rows = starts[n_windows],
                           .block_rows = starts[n_windows]};
     TokenBlock block = {.ids = ids, .window_start = starts, .n_rows = starts[n_windows], .n_windows = n_windows};
-    RunHooks hooks = {.user = c, .on_node = on_node, .on_results = on_results};
+    RunHooks hooks = {.user = c, .on_node = on_node, .on_results = on_results, .should_stop = should_stop};
     c->w = w;
     c->first = starts[which];
     c->first_result = starts[which] - which;

@@ -69,7 +69,7 @@ typedef struct AuditInputs {
     AuditRoundings how; /* where the run rounds: zero for ours */
     RopeArithmetic rope;
     Pool *pool;
-    const volatile sig_atomic_t *stop; /* non-zero: audit_report_make gives up; may be NULL */
+    const volatile sig_atomic_t *stop; /* looked at before each operation; may be NULL */
 } AuditInputs;
 
 typedef struct AuditMeasure {

@@ -87,11 +87,6 @@ static int measure(const Workbench *w, AuditOwn *o, Error *e)
     return status;
 }
 
-static int interruption(const Workbench *w, Error *e)
-{
-    return workbench_stopped(w) ? error_set(e, STATUS_INTERRUPTED, "audit: interrupted; nothing was written") : STATUS_OK;
-}
-
 int audit_own_run(const Workbench *w, const int32_t *ids, size_t n, bool explain, AuditOwn *out, Error *e)
 {
     const Session *s = &w->session;
@@ -109,31 +104,26 @@ int audit_own_run(const Workbench *w, const int32_t *ids, size_t n, bool explain
     out->nll_reference = arena_array(&out->arena, n, sizeof *out->nll_reference);
     if (!out->nll || !out->nll_reference)
         return error_set(e, STATUS_FAILED, "audit: out of memory for %zu tokens", n);
-    int status = audit_tap_record(s, s->ops, ids, n, &out->mode, out->nll, e);
+    const volatile sig_atomic_t *stop = w->common->stop;
+    int status = audit_tap_record(s, s->ops, ids, n, stop, &out->mode, out->nll, e);
     if (!status)
-        status = interruption(w, e);
-    if (!status)
-        status = audit_tap_record(s, &ops_cpu_ref64, ids, n, &out->reference, out->nll_reference, e);
+        status = audit_tap_record(s, &ops_cpu_ref64, ids, n, stop, &out->reference, out->nll_reference, e);
     AuditInputs in = {.model = &w->model,
                       .record = &out->mode,
                       .precision = {.store = out->mode.store, .exact_table = true},
                       .rope = s->rope,
                       .pool = s->pool,
-                      .stop = w->common->stop};
+                      .stop = stop};
     if (!status)
         status = audit_report_make(&in, &out->report, e);
     if (!status)
         status = measure(w, out, e);
     out->loss = mean_loss(out->nll, n);
     out->loss_reference = mean_loss(out->nll_reference, n);
-    if (!status)
-        status = interruption(w, e);
     if (!status && explain && n > 1)
         status = audit_adjoint_budget(&in, &out->report, &out->reference, out->nll, out->loss - out->loss_reference,
                                       &out->arena, &out->budget, e);
     out->explained = explain && n > 1;
-    if (!status)
-        status = interruption(w, e);
     if (!status)
         status = audit_checks_run(w, ids, n, &out->checks, e);
     return status;

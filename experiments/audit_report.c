@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "experiments/audit.h"
+#include "experiments/audit_walk.h"
 
 /* GELU's tanh form exists as one kernel and as torch operations one by one: both are right. */
 static int judge(const AuditInputs *in, const AuditOp *op, Ball *y, AuditMeasure *out, Error *e)
@@ -61,11 +62,7 @@ int audit_report_make(const AuditInputs *in, AuditReport *out, Error *e)
     for (size_t i = 0; !status && i < out->n; i++) {
         AuditFinding *f = &out->findings[i];
         f->op = &out->ops[i];
-        if (in->stop && *in->stop) {
-            status = error_set(e, STATUS_INTERRUPTED, "audit: interrupted; nothing was written");
-            break;
-        }
-        if ((status = judge(in, f->op, y, &f->measure, e)))
+        if ((status = audit_stopped(in->stop, e)) || (status = judge(in, f->op, y, &f->measure, e)))
             break;
         out->n_undecided += f->measure.n_undecided;
         if (!(f->measure.margin <= out->findings[out->worst].measure.margin))

@@ -203,7 +203,8 @@ double audit_tap_bytes(const Model *m, size_t n)
     return 8.0 * (double)n * ((double)t->vocab + t->n_layers * (attention + mlp + stream));
 }
 
-int audit_tap_record(const Session *s, const Ops *ops, const int32_t *ids, size_t n, AuditRecord *out, double *nll, Error *e)
+int audit_tap_record(const Session *s, const Ops *ops, const int32_t *ids, size_t n, const volatile sig_atomic_t *stop,
+                     AuditRecord *out, double *nll, Error *e)
 {
     memset(out, 0, sizeof *out);
     out->store = ops->act_dtype;
@@ -218,8 +219,13 @@ int audit_tap_record(const Session *s, const Ops *ops, const int32_t *ids, size_
     if (status)
         return status;
     op_watch_set(&tap.watch, &(OpWatcher){.after = on_op, .user = &tap});
-    AuditWalk walk = {
-        .model = s->model, .ops = &tap.watch.ops, .ctx = tap.watch.context, .rope = s->rope, .on_step = on_step, .user = &tap};
+    AuditWalk walk = {.model = s->model,
+                      .ops = &tap.watch.ops,
+                      .ctx = tap.watch.context,
+                      .rope = s->rope,
+                      .on_step = on_step,
+                      .user = &tap,
+                      .stop = stop};
     status = audit_walk(&walk, ids, n, nll, e);
     op_watch_close(&tap.watch);
     return status ? status : tap.status; /* of a failed record, which has filled e */

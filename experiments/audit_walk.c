@@ -18,6 +18,11 @@ typedef struct Walker {
     int prepared; /* layer in the slot */
 } Walker;
 
+int audit_stopped(const volatile sig_atomic_t *stop, Error *e)
+{
+    return stop && *stop ? error_set(e, STATUS_INTERRUPTED, "interrupted") : STATUS_OK;
+}
+
 OpsConfig audit_walk_config(const Session *s, size_t n)
 {
     RunSizes sizes = {.tile_rows = n, .head_rows = n};
@@ -52,13 +57,14 @@ static void half(Walker *k, StepKind kind, int layer, View in, View out)
 static int run_item(Walker *k, const OrderItem *item, View in, View out, Error *e)
 {
     const AuditWalk *w = k->w;
-    if (k->prepared != item->layer) {
+    int status = audit_stopped(w->stop, e);
+    if (!status && k->prepared != item->layer) {
         w->ops->slot_done(w->ctx, k->slot);
-        int status = model_prepare_layer(w->model, w->ops, w->ctx, item->layer, k->slot, true, &k->weights, e);
-        if (status)
-            return status;
-        k->prepared = item->layer;
+        status = model_prepare_layer(w->model, w->ops, w->ctx, item->layer, k->slot, true, &k->weights, e);
+        k->prepared = status ? -1 : item->layer;
     }
+    if (status)
+        return status;
     if (item->part == PART_ATTN) {
         half(k, STEP_ATTN, item->layer, in, out);
     } else if (item->part == PART_MLP) {
@@ -112,7 +118,9 @@ static int run_head(Walker *k, double *nll, Error *e)
     const ModelTraits *t = &w->model->traits;
     size_t n = k->n, gemm = dtype_block_bytes(ops->gemm_dtype), at = n * t->vocab * dtype_block_bytes(ops->logit_dtype);
     HeadWeights weights;
-    int status = model_prepare_head(w->model, ops, w->ctx, k->head_slot, &weights, e);
+    int status = audit_stopped(w->stop, e);
+    if (!status)
+        status = model_prepare_head(w->model, ops, w->ctx, k->head_slot, &weights, e);
     double *numbers = malloc(3 * n * sizeof *numbers);
     int32_t *integers = malloc(3 * n * sizeof *integers);
     if (!status && (!numbers || !integers))

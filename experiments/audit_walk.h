@@ -3,6 +3,8 @@
 #ifndef STRATA_EXPERIMENTS_AUDIT_WALK_H
 #define STRATA_EXPERIMENTS_AUDIT_WALK_H
 
+#include <signal.h>
+
 #include "engine/run.h"
 
 typedef struct AuditWalk {
@@ -15,7 +17,11 @@ typedef struct AuditWalk {
      * reads (its rows 0 for the embedding). May be NULL. */
     void (*on_step)(void *user, StepKind kind, int layer, View in);
     void *user;
+    const volatile sig_atomic_t *stop; /* looked at before each layer; may be NULL */
 } AuditWalk;
+
+/* STATUS_INTERRUPTED once *stop is not 0; strata_audit says what that leaves. stop may be NULL. */
+int audit_stopped(const volatile sig_atomic_t *stop, Error *e);
 
 /* Sizes for the context of a text of n tokens. */
 OpsConfig audit_walk_config(const Session *s, size_t n);

@@ -31,7 +31,7 @@ static void open_case(Case *c, const char *directory, const Ops *ops)
     int status = open_model(directory, &c->model, &e);
     if (!status) {
         some_ids(c->ids, c->model.traits.vocab);
-        status = audit_tap_record(&session, ops, c->ids, N_IDS, &c->record, c->nll, &e);
+        status = audit_tap_record(&session, ops, c->ids, N_IDS, NULL, &c->record, c->nll, &e);
     }
     c->in = (AuditInputs){.model = &c->model, .record = &c->record, .precision = {c->record.store, true}, .pool = pool};
     if (!status)
@@ -134,7 +134,7 @@ static void the_budget_closes(void)
             AuditRecord other = {0};
             open_case(&c, models[i], tables[k]);
             Session session = {.model = &c.model, .ops = tables[k], .pool = pool, .rope = ROPE_HF32};
-            if (c.ok && audit_tap_record(&session, &ops_cpu_ref64, c.ids, N_IDS, &other, reference, &e) == 0) {
+            if (c.ok && audit_tap_record(&session, &ops_cpu_ref64, c.ids, N_IDS, NULL, &other, reference, &e) == 0) {
                 for (size_t t = 0; t + 1 < N_IDS; t++)
                     observed += (c.nll[t] - reference[t]) / (N_IDS - 1);
                 CHECK(audit_adjoint_budget(&c.in, &c.report, &other, c.nll, observed, &arena, &b, &e) == 0);
@@ -172,6 +172,55 @@ static void a_spoilt_kernel_is_named(void)
     const AuditMeasure *m = &c.report.findings[c.report.first].measure;
     CHECK(m->row == 2 && m->col == 3 && c.report.n_diverging == (size_t)c.model.traits.n_layers);
     close_case(&c);
+}
+
+static volatile sig_atomic_t stop;
+static int n_glus;
+
+static void stopping_glu(OpsContext *c, View out, View gate, View up, ActKind act)
+{
+    ops_ref.glu(c, out, gate, up, act);
+    stop = 1; /* as by Ctrl-C, in the middle of a layer */
+    n_glus++;
+}
+
+/* Ctrl-C ends the recording with the layer at hand, and whatever comes behind it before its first operation. */
+static void an_interruption_stops_within_a_layer(void)
+{
+    Error e = {{0}};
+    Case c;
+    open_case(&c, "tests/data/models/llama", &ops_ref);
+    if (c.ok) {
+        Ops stopping = ops_ref;
+        AuditRecord part = {0};
+        AuditReport report = {0};
+        Session session = {.model = &c.model, .ops = &stopping, .pool = pool, .rope = ROPE_HF32};
+        stopping.glu = stopping_glu;
+        int status = audit_tap_record(&session, &stopping, c.ids, N_IDS, &stop, &part, c.nll, &e);
+        CHECK_MSG(status == STATUS_INTERRUPTED && n_glus == 1 && c.model.traits.n_layers > 1, "%d: %s, %d layers ran", status,
+                  e.text, n_glus);
+        CHECK(audit_record_find(&part, "L0.resid_post") && !audit_record_find(&part, "L1.resid_pre"));
+        c.in.stop = &stop;
+        CHECK(audit_report_make(&c.in, &report, &e) == STATUS_INTERRUPTED && !report.n);
+        audit_record_free(&part);
+    }
+    close_case(&c);
+
+    char *json = temp_path("stopped.json");
+    StrataAuditOptions o = {.common = {.model_name = "tests/data/models/llama", .threads = 2, .stop = &stop, .quiet = 1},
+                            .ids = "3,17,99,45,8,120",
+                            .output = json};
+    const char *const orders[] = {"0-1", "1,0"};
+    for (int way = 0; way < 2; way++) {
+        o.orders = way ? orders : NULL;
+        o.n_orders = way ? 2 : 0;
+        int status = strata_audit(&o, &e);
+        CHECK_MSG(status == STATUS_INTERRUPTED && strcmp(e.text, "audit: interrupted; nothing was written") == 0, "%d: %s",
+                  status, e.text);
+        CHECK(!file_exists(json));
+    }
+    free(json);
+    stop = 0;
 }
 
 static char *run_audit(StrataAuditOptions o, int expected)
@@ -248,6 +297,7 @@ int main(void)
     RUN(derivatives_of_every_operation);
     RUN(the_budget_closes);
     RUN(a_spoilt_kernel_is_named);
+    RUN(an_interruption_stops_within_a_layer);
     RUN(what_the_command_writes);
     pool_close(pool);
     temp_end();

@@ -22,7 +22,7 @@ static void judge(const char *directory, const Ops *ops, double *worst)
     if (status)
         return;
     some_ids(ids, m.traits.vocab);
-    status = audit_tap_record(&session, ops, ids, N_IDS, &record, nll, &e);
+    status = audit_tap_record(&session, ops, ids, N_IDS, NULL, &record, nll, &e);
     CHECK_MSG(status == 0, "%s on %s: %s", directory, ops->name, e.text);
     AuditInputs in = {.model = &m, .record = &record, .precision = {record.store, true}, .pool = pool};
     status = status ? status : audit_report_make(&in, &report, &e);
