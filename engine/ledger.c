@@ -10,7 +10,7 @@
  * begun anew. A lock on the part file keeps a second process out.
  *
  * The file is little-endian, as the machines are that this is built for. Reading is ledger_view.c's. */
-#include "engine/ledger.h"
+#include "engine/ledger_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,8 +25,6 @@
 #include "engine/base/checked.h"
 #include "engine/base/file.h"
 #include "engine/base/sha256.h"
-#include "engine/ledger_layout.h"
-#include "loaders/safetensors.h"
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "safetensors files are little-endian: this code writes arrays as they lie in memory"
@@ -46,33 +44,14 @@ const LedgerArray ledger_layout[LEDGER_N_ARRAYS] = {
     [LEDGER_POSITION] = {"position", DTYPE_I32, false},
 };
 
-struct Ledger {
-    char *dir, *file, *part, *journal; /* paths */
-    int fd, journal_fd;                /* -1: closed */
-    size_t n_orders, n_tokens;
-    size_t n_blocks, n_stages, n_total; /* n_total = n_blocks * n_stages: how far blocks are counted */
-    size_t *block_start;                /* [n_blocks + 1], in tokens */
-    SafetensorsEntry entries[LEDGER_N_ARRAYS];
-    StrBuf header; /* of the ledger file: length, JSON, padding */
-    StrBuf stamp;  /* first line of the journal */
-    size_t total_bytes;
-    size_t next_block;
-    off_t journal_bytes;
-    uint32_t *order_crc; /* [n_orders], of the block at hand */
-    bool *order_written; /* [n_orders] */
-    unsigned char *row;  /* one array of one order on the longest block */
-    bool finished;       /* ledger.safetensors is there already */
-};
+const char ledger_no_digest[LEDGER_DIGEST_LEN + 1] = "0000000000000000000000000000000000000000000000000000000000000000";
 
-enum { DIGEST_LEN = 64 };
-static const char no_digest[DIGEST_LEN + 1] = "0000000000000000000000000000000000000000000000000000000000000000";
-
-static int failed(Error *e, const char *path, const char *action)
+int ledger_failed(Error *e, const char *path, const char *action)
 {
     return error_set(e, STATUS_FAILED, "%s: cannot %s: %s", path, action, strerror(errno));
 }
 
-static int write_at(const Ledger *l, const void *data, size_t bytes, size_t offset, Error *e)
+int ledger_write_at(const Ledger *l, const void *data, size_t bytes, size_t offset, Error *e)
 {
     const unsigned char *p = data;
     while (bytes) {
@@ -92,8 +71,7 @@ static int write_at(const Ledger *l, const void *data, size_t bytes, size_t offs
     return STATUS_OK;
 }
 
-/* False when the file is shorter or cannot be read: for the caller both mean that the data are not there. */
-static bool read_at(int fd, void *data, size_t bytes, size_t offset)
+bool ledger_read_at(int fd, void *data, size_t bytes, size_t offset)
 {
     unsigned char *p = data;
     while (bytes) {
@@ -109,7 +87,7 @@ static bool read_at(int fd, void *data, size_t bytes, size_t offset)
     return true;
 }
 
-static int sync_data(const Ledger *l, Error *e)
+int ledger_sync_data(const Ledger *l, Error *e)
 {
     if (fsync(l->fd) == 0)
         return STATUS_OK;
@@ -117,8 +95,7 @@ static int sync_data(const Ledger *l, Error *e)
                      l->next_block, l->n_total);
 }
 
-/* Where the values of one order in one block lie in array a. */
-static size_t offset_of(const Ledger *l, int a, size_t order, size_t block)
+size_t ledger_offset_of(const Ledger *l, int a, size_t order, size_t block)
 {
     return l->entries[a].offset +
            (order * l->n_tokens + l->block_start[block % l->n_blocks]) * dtype_block_bytes(l->entries[a].dtype);
@@ -134,8 +111,7 @@ static uint32_t block_crc(const Ledger *l)
     return (uint32_t)crc;
 }
 
-/* The journal's line of the block at hand. */
-static void block_line(const Ledger *l, StrBuf *out)
+void ledger_block_line(const Ledger *l, StrBuf *out)
 {
     strbuf_printf(out, "block %zu %08x ", l->next_block, block_crc(l));
     const char *comma = "";
@@ -150,46 +126,6 @@ static void block_line(const Ledger *l, StrBuf *out)
         o = last;
     }
     strbuf_putc(out, '\n');
-}
-
-/* Marks the orders that a journal's line lists ("0,31-60", up to its newline); false when it lists none or something else. */
-static bool mark_orders(Ledger *l, const char *list)
-{
-    memset(l->order_written, 0, l->n_orders * sizeof *l->order_written);
-    for (;; list++) {
-        char *end;
-        unsigned long long first = strtoull(list, &end, 10), last = first;
-        if (end != list && *end == '-') {
-            list = end + 1;
-            last = strtoull(list, &end, 10);
-        }
-        if (end == list || first > last || last >= l->n_orders)
-            return false;
-        for (unsigned long long o = first; o <= last; o++)
-            l->order_written[o] = true;
-        if (*end == '\n')
-            return true;
-        if (*end != ',')
-            return false;
-        list = end;
-    }
-}
-
-/* The CRCs of the marked orders of a block as they lie in the file; false when they cannot be read. */
-static bool read_crcs(Ledger *l, size_t block)
-{
-    size_t n = l->block_start[block % l->n_blocks + 1] - l->block_start[block % l->n_blocks];
-    for (size_t o = 0; o < l->n_orders; o++) {
-        uLong crc = crc32(0, NULL, 0);
-        for (int a = LEDGER_NLL; l->order_written[o] && a <= LEDGER_TOP1; a++) {
-            size_t bytes = n * dtype_block_bytes(l->entries[a].dtype);
-            if (!read_at(l->fd, l->row, bytes, offset_of(l, a, o, block)))
-                return false;
-            crc = crc32_z(crc, l->row, bytes);
-        }
-        l->order_crc[o] = (uint32_t)crc;
-    }
-    return true;
 }
 
 /* Sizes and layout from the shape; nothing on disk is touched. */
@@ -238,7 +174,7 @@ static int prepare(Ledger *l, const char *dir, const LedgerShape *shape, Error *
     for (int a = 0; a < LEDGER_N_ARRAYS; a++) {
         snprintf(keys[a], sizeof keys[a], LEDGER_DIGEST "%s", ledger_layout[a].name);
         metadata[2 + a][0] = keys[a];
-        metadata[2 + a][1] = no_digest;
+        metadata[2 + a][1] = ledger_no_digest;
     }
     int status = safetensors_header(l->entries, LEDGER_N_ARRAYS, (const char *const(*)[2])metadata, 2 + LEDGER_N_ARRAYS,
                                     &l->header, &l->total_bytes, e);
@@ -253,246 +189,12 @@ static int prepare(Ledger *l, const char *dir, const LedgerShape *shape, Error *
     return STATUS_OK;
 }
 
-/* One "key=value" of a list separated by ';', or the end of it. */
-static const char *pair_end(const char *s)
-{
-    return s + strcspn(s, ";");
-}
-
-/* The pair with the key of pair `of` (length key_len, '=' included), or NULL. */
-static const char *find_pair(const char *list, const char *of, size_t key_len)
-{
-    for (const char *s = list; *s; s = *pair_end(s) ? pair_end(s) + 1 : pair_end(s))
-        if (strncmp(s, of, key_len) == 0)
-            return s;
-    return NULL;
-}
-
-static int refuse(const char *path, const char *theirs, const char *ours, Error *e)
-{
-    for (const char *s = ours; *s; s = *pair_end(s) ? pair_end(s) + 1 : pair_end(s)) {
-        const char *end = pair_end(s), *equals = memchr(s, '=', (size_t)(end - s));
-        if (!equals)
-            break;
-        const char *before = find_pair(theirs, s, (size_t)(equals - s) + 1);
-        const char *was = before ? before + (equals - s) + 1 : "";
-        int was_len = (int)(pair_end(was) - was), is_len = (int)(end - equals - 1), key_len = (int)(equals - s);
-        if (before && was_len == is_len && memcmp(was, equals + 1, (size_t)is_len) == 0)
-            continue;
-        return error_set(e, STATUS_USAGE, "%s: belongs to another run: %.*s: expected %.*s, found %s%.*s; --force starts over",
-                         path, key_len, s, is_len, equals + 1, before ? "" : "none", was_len, was);
-    }
-    return error_set(e, STATUS_USAGE,
-                     "%s: belongs to another run: fingerprint: expected %.200s, found %.200s; --force starts over", path, ours,
-                     theirs);
-}
-
-/* Where the digest of array a stands in a header; its length never changes. A quote inside another value is escaped: no text of a
- * fingerprint looks like the key. */
-static char *find_digest(char *header, size_t len, int a)
+char *ledger_find_digest(char *header, size_t len, int a)
 {
     char key[LEDGER_DIGEST_KEY + 8];
     int n = snprintf(key, sizeof key, "\"" LEDGER_DIGEST "%s\":\"", ledger_layout[a].name);
     char *at = memmem(header, len, key, (size_t)n);
-    return at && (size_t)(header + len - at) > (size_t)n + DIGEST_LEN ? at + n : NULL;
-}
-
-/* Is this the header of this run, whatever digests it holds? A ledger that was killed between its digests and its new name has them. */
-static bool same_header(const Ledger *l, const void *found)
-{
-    char *copy = malloc(l->header.len);
-    if (!copy)
-        return false;
-    memcpy(copy, found, l->header.len);
-    for (int a = 0; a < LEDGER_N_ARRAYS; a++) {
-        char *digest = find_digest(copy, l->header.len, a);
-        if (digest)
-            memcpy(digest, no_digest, DIGEST_LEN);
-    }
-    bool same = memcmp(copy, l->header.data, l->header.len) == 0;
-    free(copy);
-    return same;
-}
-
-/* A finished ledger: *there, or refused when it is of another run or shape. */
-static int check_finished(Ledger *l, const char *fingerprint, bool *there, Error *e)
-{
-    LedgerView view;
-    *there = false;
-    if (access(l->file, F_OK) != 0)
-        return errno == ENOENT ? STATUS_OK : failed(e, l->file, "look at");
-    int status = ledger_view_open(l->file, &view, e);
-    if (status)
-        return status;
-    if (strcmp(view.fingerprint, fingerprint) != 0)
-        status = refuse(l->file, view.fingerprint, fingerprint, e);
-    else if (view.map_bytes != l->total_bytes || !same_header(l, view.map))
-        status = error_set(e, STATUS_USAGE, "%s: expected %zu orders of %zu tokens (%s), found %zu orders of %zu tokens (%s)",
-                           l->file, l->n_orders, l->n_tokens, dtype_name(l->entries[LEDGER_NLL].dtype), view.n_orders,
-                           view.n_tokens, dtype_name(view.nll_dtype));
-    ledger_view_close(&view);
-    *there = !status;
-    return status;
-}
-
-static int open_part(Ledger *l, Error *e)
-{
-    l->fd = open(l->part, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
-    if (l->fd < 0)
-        return failed(e, l->part, "create");
-    if (flock(l->fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
-        return error_set(e, STATUS_FAILED, "%s: another process is writing it", l->part);
-    return STATUS_OK;
-}
-
-/* Space for the whole file; a file system without reservations gets a file with holes. */
-static int reserve(const Ledger *l, Error *e)
-{
-    int code;
-    do
-        code = posix_fallocate(l->fd, 0, (off_t)l->total_bytes);
-    while (code == EINTR);
-    if (code == EOPNOTSUPP || code == EINVAL || code == ENOSYS) {
-        if (ftruncate(l->fd, (off_t)l->total_bytes) == 0)
-            return STATUS_OK;
-        code = errno;
-    }
-    if (code)
-        return error_set(e, STATUS_FAILED, "%s: cannot reserve %zu bytes: %s", l->part, l->total_bytes, strerror(code));
-    return STATUS_OK;
-}
-
-static const void *token_array(const LedgerTokens *t, int a)
-{
-    switch (a) {
-    case LEDGER_BYTE_START:
-        return t->byte_start;
-    case LEDGER_BYTE_END:
-        return t->byte_end;
-    case LEDGER_TOKEN_ID:
-        return t->token_id;
-    case LEDGER_ROW:
-        return t->row;
-    case LEDGER_WINDOW:
-        return t->window;
-    default:
-        return t->position;
-    }
-}
-
-static int begin_anew(Ledger *l, const LedgerTokens *tokens, Error *e)
-{
-    if (ftruncate(l->fd, 0) != 0)
-        return failed(e, l->part, "truncate");
-    int status = reserve(l, e);
-    if (!status)
-        status = write_at(l, l->header.data, l->header.len, 0, e);
-    for (int a = 0; !status && a < LEDGER_N_ARRAYS; a++)
-        if (!ledger_layout[a].per_order && l->n_tokens)
-            status = write_at(l, token_array(tokens, a), l->entries[a].size_bytes, l->entries[a].offset, e);
-    if (!status)
-        status = sync_data(l, e);
-    if (!status)
-        status = file_write_atomic(l->journal, l->stamp.data, l->stamp.len, e);
-    if (status) /* nothing was computed yet: the space is given back */
-        unlink(l->part);
-    else
-        l->journal_bytes = (off_t)l->stamp.len;
-    return status;
-}
-
-/* The tokens and the header in the file are those of this run. */
-static bool same_content(const Ledger *l, const LedgerTokens *tokens)
-{
-    enum { CHUNK = 1 << 16 };
-    unsigned char chunk[CHUNK];
-    void *header = malloc(l->header.len);
-    bool same = header && read_at(l->fd, header, l->header.len, 0) && same_header(l, header);
-    free(header);
-    for (int a = 0; same && a < LEDGER_N_ARRAYS; a++) {
-        if (ledger_layout[a].per_order)
-            continue;
-        const unsigned char *expected = token_array(tokens, a);
-        size_t bytes = l->entries[a].size_bytes, offset = l->entries[a].offset;
-        for (size_t at = 0; at < bytes;) {
-            size_t n = bytes - at < CHUNK ? bytes - at : CHUNK;
-            if (!read_at(l->fd, chunk, n, offset + at) || memcmp(chunk, expected + at, n) != 0)
-                return false;
-            at += n;
-        }
-    }
-    return same;
-}
-
-/* Counts the blocks that the journal names and whose data have the journal's CRC; cuts what follows. text: after the stamp. */
-static int count_blocks(Ledger *l, const char *text, Error *e)
-{
-    StrBuf line = {0};
-    for (l->next_block = 0; l->next_block < l->n_total; l->next_block++) {
-        strbuf_reset(&line);
-        strbuf_printf(&line, "block %zu %08x ", l->next_block, 0u); /* as long as the line up to its orders */
-        if (line.failed || strnlen(text, line.len) < line.len || !mark_orders(l, text + line.len) ||
-            !read_crcs(l, l->next_block))
-            break;
-        strbuf_reset(&line);
-        block_line(l, &line);
-        if (line.failed || strncmp(text, line.data, line.len) != 0)
-            break;
-        text += line.len;
-        l->journal_bytes += (off_t)line.len;
-    }
-    bool no_memory = line.failed;
-    strbuf_free(&line);
-    if (no_memory)
-        return error_set(e, STATUS_FAILED, "%s: out of memory", l->journal);
-    memset(l->order_written, 0, l->n_orders * sizeof *l->order_written);
-    l->journal_fd = open(l->journal, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
-    if (l->journal_fd < 0)
-        return failed(e, l->journal, "open");
-    if (ftruncate(l->journal_fd, l->journal_bytes) != 0)
-        return failed(e, l->journal, "truncate");
-    return STATUS_OK;
-}
-
-/* Goes on where the journal ends, or begins anew where there is none. */
-static int resume(Ledger *l, const char *fingerprint, const LedgerTokens *tokens, Error *e)
-{
-    StrBuf text = {0};
-    int status = STATUS_OK;
-    const char *stamped = NULL, *rest = "";
-    if (file_exists(l->journal))
-        status = file_read(l->journal, SIZE_MAX / 2, &text, e);
-    if (status)
-        goto done;
-    char *newline = text.len ? memchr(text.data, '\n', text.len) : NULL;
-    size_t schema = strlen(LEDGER_SCHEMA " ");
-    if (newline && strncmp(text.data, LEDGER_SCHEMA " ", schema) == 0) {
-        *newline = '\0';
-        stamped = text.data + schema;
-        rest = newline + 1;
-    }
-    struct stat st;
-    if (stamped && strcmp(stamped, fingerprint) != 0) {
-        status = refuse(l->journal, stamped, fingerprint, e);
-    } else if (!stamped) {
-        status = begin_anew(l, tokens, e);
-    } else if (fstat(l->fd, &st) != 0) {
-        status = failed(e, l->part, "stat");
-    } else if ((uintmax_t)st.st_size != l->total_bytes || !same_content(l, tokens)) {
-        if (st.st_size == 0) /* the part file is gone: the journal speaks of nothing */
-            status = begin_anew(l, tokens, e);
-        else
-            status = error_set(e, STATUS_USAGE,
-                               "%s: its header or tokens are not those of this run: expected %zu orders of %zu tokens", l->part,
-                               l->n_orders, l->n_tokens);
-    } else {
-        l->journal_bytes = (off_t)l->stamp.len;
-    }
-    if (!status)
-        status = count_blocks(l, rest, e);
-done:
-    strbuf_free(&text);
-    return status;
+    return at && (size_t)(header + len - at) > (size_t)n + LEDGER_DIGEST_LEN ? at + n : NULL;
 }
 
 int ledger_bytes(const LedgerShape *shape, size_t *bytes, Error *e)
@@ -518,13 +220,13 @@ int ledger_open(const char *dir, const LedgerShape *shape, const LedgerTokens *t
     l->fd = l->journal_fd = -1;
     int status = prepare(l, dir, shape, e);
     if (!status)
-        status = check_finished(l, shape->fingerprint, &l->finished, e);
+        status = ledger_check_finished(l, shape->fingerprint, &l->finished, e);
     if (!status && l->finished)
         l->next_block = l->n_total;
     if (!status && !l->finished)
-        status = open_part(l, e);
+        status = ledger_open_part(l, e);
     if (!status && !l->finished)
-        status = resume(l, shape->fingerprint, tokens, e);
+        status = ledger_resume(l, shape->fingerprint, tokens, e);
     if (status) {
         ledger_close(l);
         return status;
@@ -563,7 +265,7 @@ int ledger_write(Ledger *l, size_t block, size_t order, const LedgerBlock *value
         size_t bytes = n * dtype_block_bytes(l->entries[a].dtype);
         convert(l, a, values, n);
         crc = crc32_z(crc, l->row, bytes);
-        int status = write_at(l, l->row, bytes, offset_of(l, a, order, block), e);
+        int status = ledger_write_at(l, l->row, bytes, ledger_offset_of(l, a, order, block), e);
         if (status)
             return status;
     }
@@ -584,11 +286,11 @@ int ledger_commit(Ledger *l, size_t block, Error *e)
     }
     if (!any || (l->n_stages == 1 && !all))
         return error_set(e, STATUS_FAILED, "%s: block %zu committed before all its orders were written", l->part, block);
-    int status = sync_data(l, e);
+    int status = ledger_sync_data(l, e);
     if (status)
         return status;
     StrBuf line = {0};
-    block_line(l, &line);
+    ledger_block_line(l, &line);
     ssize_t n = -1;
     errno = ENOMEM;
     while (!line.failed && (n = pwrite(l->journal_fd, line.data, line.len, l->journal_bytes)) < 0 && errno == EINTR)
@@ -622,21 +324,21 @@ static int write_digests(Ledger *l, Error *e)
     int status = STATUS_OK;
     for (int a = 0; !status && a < LEDGER_N_ARRAYS; a++) {
         Sha256 sha;
-        char hex[DIGEST_LEN + 1];
+        char hex[LEDGER_DIGEST_LEN + 1];
         sha256_begin(&sha);
         for (size_t at = 0, n; !status && at < l->entries[a].size_bytes; at += n) {
             n = l->entries[a].size_bytes - at < CHUNK ? l->entries[a].size_bytes - at : CHUNK;
-            if (!read_at(l->fd, chunk, n, l->entries[a].offset + at))
+            if (!ledger_read_at(l->fd, chunk, n, l->entries[a].offset + at))
                 status = error_set(e, STATUS_FAILED, "%s: cannot read back %zu bytes of %s", l->part, n, ledger_layout[a].name);
             sha256_update(&sha, chunk, n);
         }
         sha256_end(&sha, hex);
-        char *digest = find_digest(header, l->header.len, a);
+        char *digest = ledger_find_digest(header, l->header.len, a);
         if (digest)
-            memcpy(digest, hex, DIGEST_LEN);
+            memcpy(digest, hex, LEDGER_DIGEST_LEN);
     }
     if (!status)
-        status = write_at(l, header, l->header.len, 0, e);
+        status = ledger_write_at(l, header, l->header.len, 0, e);
     free(header);
     return status;
 }
@@ -649,16 +351,16 @@ int ledger_finish(Ledger *l, Error *e)
     if (!l->finished) {
         status = write_digests(l, e);
         if (!status)
-            status = sync_data(l, e);
+            status = ledger_sync_data(l, e);
         if (!status && rename(l->part, l->file) != 0)
-            status = failed(e, l->part, "rename to " LEDGER_FILE);
+            status = ledger_failed(e, l->part, "rename to " LEDGER_FILE);
         if (!status)
             status = file_sync_dir(l->dir, e);
         l->finished = !status;
     }
     /* Killed before this line, the next ledger_finish removes the journal: a finished file counts without it. */
     if (!status && unlink(l->journal) != 0 && errno != ENOENT)
-        status = failed(e, l->journal, "remove");
+        status = ledger_failed(e, l->journal, "remove");
     return status;
 }
 

@@ -8,6 +8,7 @@
 #include "engine/base/file.h"
 #include "tools/web/web_export.h"
 #include "tools/web/web_model.h"
+#include "tools/web/web_listen.h"
 #include "tools/web/web_server.h"
 
 enum { TEXT_BYTES = 8192, TOKENS = 256, CLASS_TOKENS = 128, DEFAULT_PORT = 8080 };

@@ -26,6 +26,4 @@ void web_server_warm(WebServer *s, const char *model_json, size_t len);
 void web_server_sweep(WebServer *s);
 void web_server_close(WebServer *s); /* accepts NULL */
 
-bool web_address_is_loopback(const char *host);
-
 #endif
