@@ -64,9 +64,12 @@ $(BUILD)/cuda/%.o: %.cu $(BUILD)/cuda/nvcc.stamp
 	@mkdir -p $(@D)
 	@echo "NVCC $<"
 	@$(NVCC) $(NVCC_FLAGS) $(NVCC_EXACT) -MMD -MP -c $< -o $@
-# cuBLAS is looked for where this nvcc has it, too.
+# cuBLAS is looked for beside the library, where this nvcc has it (it may be a script that stands elsewhere: it says itself where it belongs), and
+# where toolkits usually lie.
+CUDA_TOP := $(shell $(NVCC) --dryrun -x cu /dev/null 2>&1 | sed -n 's/^\#\$$ TOP=//p')
+CUDA_RPATH := $$ORIGIN:$(if $(CUDA_TOP),$(abspath $(CUDA_TOP)/lib64):)/usr/local/cuda/lib64
 $(CUDA_LIB): $(CUDA_OBJECTS) kernels/cuda/exports.map $(BUILD)/cuda_objects.stamp
-	$(NVCC) -shared -o $@ $(CUDA_OBJECTS) -lcublasLt -Xlinker -rpath,$(abspath $(dir $(NVCC))../lib64) \
+	$(NVCC) -shared -o $@ $(CUDA_OBJECTS) -lcublasLt -Xlinker '-rpath,$(CUDA_RPATH)' \
 	    -Xlinker --version-script=kernels/cuda/exports.map -Xlinker -z,defs
 -include $(CUDA_SOURCES:%.cu=$(BUILD)/cuda/%.d)
 else

@@ -48,6 +48,7 @@ static inline uint64_t cuda_entry_abi(void)
 
 /* NULL when abi is another than its own. */
 typedef const CudaEntry *(*CudaEntryFunction)(uint64_t abi);
+#define CUDA_LIBRARY "libstrata_cuda.so"
 #define CUDA_ENTRY_NAME "strata_cuda_entry"
 
 /* Opens libstrata_cuda.so: the file STRATA_CUDA_LIB names, else beside the running program, in ../lib from there, or where the

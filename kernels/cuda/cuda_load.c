@@ -9,14 +9,14 @@
 
 #include "kernels/cuda/cuda_entry.h"
 
-#define LIBRARY "libstrata_cuda.so"
-
 /* Opening a library again gives the same handle; it stays open as long as the process lives. */
 static const CudaEntry *open_library(const char *path, Error *e)
 {
     void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!library) {
-        error_set(e, STATUS_FAILED, "%s", dlerror());
+        const char *why = dlerror();
+        error_set(e, STATUS_FAILED, "%s%s", why,
+                  strstr(why, "libcublasLt") ? " (cuBLAS of this CUDA release; LD_LIBRARY_PATH may name its folder)" : "");
         return NULL;
     }
     void *symbol = dlsym(library, CUDA_ENTRY_NAME);
@@ -45,14 +45,15 @@ const CudaEntry *cuda_load(Error *e)
     char *slash = strrchr(program, '/');
     static const char *const folders[] = {"", "../lib/"};
     for (size_t i = 0; slash && i < sizeof folders / sizeof folders[0]; i++) {
-        snprintf(path, sizeof path, "%.*s/%s" LIBRARY, (int)(slash - program), program, folders[i]);
+        snprintf(path, sizeof path, "%.*s/%s" CUDA_LIBRARY, (int)(slash - program), program, folders[i]);
         if (access(path, F_OK) == 0)
             return open_library(path, e);
     }
-    const CudaEntry *found = open_library(LIBRARY, e);
+    const CudaEntry *found = open_library(CUDA_LIBRARY, e);
     if (!found)
         error_prefix(e, STATUS_FAILED,
-                     "no GPU: " LIBRARY " is neither beside the program nor in ../lib (make CUDA=1 builds it, STRATA_CUDA_LIB "
+                     "no GPU: " CUDA_LIBRARY
+                     " is neither beside the program nor in ../lib (make CUDA=1 builds it, STRATA_CUDA_LIB "
                      "names it)");
     return found;
 }

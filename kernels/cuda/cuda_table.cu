@@ -245,8 +245,18 @@ static int count_devices(int *n, Error *e)
         return STATUS_OK;
     *n = 0;
     (void)cudaGetLastError();
+    int driver = 0, runtime = 0;
+    if (error == cudaErrorInsufficientDriver) {
+        (void)cudaDriverGetVersion(&driver); /* 0: none */
+        (void)cudaRuntimeGetVersion(&runtime);
+    }
+    if (driver > 0)
+        return error_set(e, STATUS_FAILED, "no GPU: the driver serves CUDA %d.%d, " CUDA_LIBRARY " was built with CUDA %d.%d",
+                         driver / 1000, driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
     return error_set(e, STATUS_FAILED, "no GPU: %s",
-                     error == cudaSuccess ? "the driver shows none" : cudaGetErrorString(error));
+                     error == cudaErrorInsufficientDriver ? "this machine has no NVIDIA driver (libcuda.so.1)"
+                     : error == cudaSuccess               ? "the driver shows none"
+                                                          : cudaGetErrorString(error));
 }
 
 static int describe_device(int index, CudaDevice *out, Error *e)

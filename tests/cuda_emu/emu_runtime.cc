@@ -594,6 +594,7 @@ const char *cudaGetErrorString(cudaError_t error)
         return "device not ready";
     case cudaErrorLaunchFailure:
         return "unspecified launch failure";
+    case cudaErrorInsufficientDriver:
     case cudaErrorUnknown:
         break;
     }
