@@ -21,7 +21,7 @@ static void fill(OpsContext *c, void *memory, DType dtype, size_t n, float scale
 {
     size_t blocks = (n + FILL_THREADS - 1) / FILL_THREADS;
     int grid = blocks < FILL_BLOCKS ? (int)blocks : FILL_BLOCKS;
-    context_ok(c, "fill", cudaSetDevice(c->config.device_index));
+    context_enter(c, "fill");
     if (!n)
         return;
     if (dtype == DTYPE_F32)

@@ -60,7 +60,13 @@ bool context_ok(OpsContext *c, const char *op, cudaError_t error)
     if (error == cudaSuccess)
         return true;
     context_fail(c, op, cudaGetErrorString(error));
+    (void)cudaGetLastError(); /* told here: not once more by the next launch */
     return false;
+}
+
+void context_enter(OpsContext *c, const char *op)
+{
+    context_ok(c, op, cudaSetDevice(c->config.device_index));
 }
 
 /* ---- lifetime ---- */
@@ -164,6 +170,7 @@ void context_close(OpsContext *c)
 {
     if (!c)
         return;
+    (void)cudaSetDevice(c->config.device_index);
     if (c->compute) {
         (void)cudaStreamSynchronize(c->compute);
         (void)cudaStreamDestroy(c->compute);
@@ -202,7 +209,9 @@ void context_close(OpsContext *c)
 
 int context_alloc(OpsContext *c, size_t bytes, void **out, Error *e)
 {
-    cudaError_t error = cudaMalloc(out, bytes ? bytes : 1);
+    cudaError_t error = cudaSetDevice(c->config.device_index);
+    if (!error)
+        error = cudaMalloc(out, bytes ? bytes : 1);
     if (!error)
         return STATUS_OK;
     *out = NULL;
@@ -216,11 +225,13 @@ void context_free(OpsContext *c, void *memory, size_t bytes)
     if (!memory)
         return;
     weights_forget(c, memory, bytes);
+    (void)cudaSetDevice(c->config.device_index);
     (void)cudaFree(memory); /* waits for the device */
 }
 
 int context_sync(OpsContext *c, Error *e)
 {
+    context_enter(c, "work on the GPU");
     context_ok(c, "work on the GPU", cudaStreamSynchronize(c->copy));
     context_ok(c, "work on the GPU", cudaStreamSynchronize(c->compute));
     context_deliver(c, true);
@@ -350,6 +361,7 @@ static size_t rows_of_stage(View v, size_t elem)
 void context_upload(OpsContext *c, View dst, const double *src)
 {
     size_t elem = dtype_block_bytes(dst.dtype), most = rows_of_stage(dst, elem);
+    context_enter(c, "upload");
     if (dst.rows && !most)
         context_fail(c, "upload", "a row is longer than a stage");
     for (size_t at = 0; most && dst.cols && at < dst.rows; at += most) {
@@ -387,6 +399,7 @@ static void widen_task(void *arg, size_t task, int thread)
 void context_download(OpsContext *c, double *dst, View src)
 {
     size_t elem = dtype_block_bytes(src.dtype), most = rows_of_stage(src, elem);
+    context_enter(c, "download");
     if (src.rows && !most)
         context_fail(c, "download", "a row is longer than a stage");
     for (size_t at = 0; most && src.cols && at < src.rows; at += most) {

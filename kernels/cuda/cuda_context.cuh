@@ -74,6 +74,8 @@ struct OpsContext {
 void context_fail(OpsContext *c, const char *op, const char *why);
 /* False, and kept, when it is an error. */
 bool context_ok(OpsContext *c, const char *op, cudaError_t error);
+/* A thread that calls for the first time has another device set, or none. */
+void context_enter(OpsContext *c, const char *op);
 
 /* n bytes of host memory copied to the device for the ops enqueued next; NULL after a failure. n <= ring_part_bytes. With from NULL
  * *host is where to write; context_ring_send() then sends it, before anything else is taken: an event marks what was sent so far. */

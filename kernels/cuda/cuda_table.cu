@@ -20,14 +20,14 @@ enum { TILE_ROWS = 8192, HEAD_ROWS = 2048 };
 
 static void table_copy(OpsContext *c, View dst, View src)
 {
-    enter(c, "copy");
+    context_enter(c, "copy");
     cuda_copy(c->compute, dst, src);
     launched(c, "copy");
 }
 
 static void table_norm(OpsContext *c, View out, View x, const NormSpec *spec, const Weight *weight, const Weight *bias)
 {
-    enter(c, "norm");
+    context_enter(c, "norm");
     if (c->exact)
         exact_device_norm(c->compute, out, x, spec, weight, bias);
     else
@@ -39,7 +39,7 @@ static void table_rope(OpsContext *c, View x, const int32_t *positions, const We
                        int head_dim, int rotary_dims, RopeStyle style)
 {
     size_t most = c->layout.ring_part_bytes / sizeof *positions;
-    enter(c, "rope");
+    context_enter(c, "rope");
     for (size_t at = 0; at < x.rows; at += most) {
         size_t n = x.rows - at < most ? x.rows - at : most;
         const int32_t *there = (const int32_t *)context_ring_put(c, "rope", positions + at, n * sizeof *positions);
@@ -64,14 +64,14 @@ void table_gate(OpsContext *c, View out, View x, View up, ActKind act)
 
 static void table_glu(OpsContext *c, View out, View gate, View up, ActKind act)
 {
-    enter(c, "glu");
+    context_enter(c, "glu");
     table_gate(c, out, gate, up, act);
     launched(c, "glu");
 }
 
 static void table_act(OpsContext *c, View out, View x, ActKind act)
 {
-    enter(c, "act");
+    context_enter(c, "act");
     if (c->exact)
         exact_device_glu(c->compute, out, x, View(), act);
     else
@@ -81,7 +81,7 @@ static void table_act(OpsContext *c, View out, View x, ActKind act)
 
 static void table_add(OpsContext *c, View out, View a, View b, float scale)
 {
-    enter(c, "add");
+    context_enter(c, "add");
     if (c->exact)
         exact_device_add(c->compute, out, a, b, View(), scale);
     else
@@ -91,14 +91,14 @@ static void table_add(OpsContext *c, View out, View a, View b, float scale)
 
 static void table_clip(OpsContext *c, View x, float limit)
 {
-    enter(c, "clip");
+    context_enter(c, "clip");
     cuda_clip(c->compute, x, limit);
     launched(c, "clip");
 }
 
 static void table_add_gated(OpsContext *c, View out, View a, View b, View gate)
 {
-    enter(c, "add_gated");
+    context_enter(c, "add_gated");
     if (c->exact)
         exact_device_add(c->compute, out, a, b, gate, 1);
     else
@@ -108,7 +108,7 @@ static void table_add_gated(OpsContext *c, View out, View a, View b, View gate)
 
 static void table_mean(OpsContext *c, View out, const View *in, size_t n)
 {
-    enter(c, "mean");
+    context_enter(c, "mean");
     if (c->exact && n > EXACT_DEVICE_MEAN)
         context_fail(c, "mean", "more members than 64");
     else if (c->exact)
@@ -121,7 +121,7 @@ static void table_mean(OpsContext *c, View out, const View *in, size_t n)
 static void table_row_dots(OpsContext *c, double *out, View a, View b)
 {
     size_t most = CONTEXT_STAGE_BYTES / (3 * sizeof *out);
-    enter(c, "row_dots");
+    context_enter(c, "row_dots");
     for (size_t at = 0; at < a.rows; at += most) {
         size_t n = a.rows - at < most ? a.rows - at : most;
         char *host, *device;
@@ -173,13 +173,13 @@ void table_multiply(OpsContext *c, const char *op, View y, View x, const Weight 
 
 static void table_linear(OpsContext *c, View y, View x, const Weight *w, const Weight *bias)
 {
-    enter(c, "linear");
+    context_enter(c, "linear");
     table_multiply(c, "linear", y, x, w, bias, 1, NULL);
 }
 
 static void table_linear_add(OpsContext *c, View out, View residual, float scale, View x, const Weight *w, const Weight *bias)
 {
-    enter(c, "linear_add");
+    context_enter(c, "linear_add");
     table_multiply(c, "linear_add", out, x, w, bias, scale, &residual);
 }
 

@@ -1,15 +1,9 @@
-/* cuda_table.cuh: what the files of the device tables share: entering an op, noting what it did, products and gates of both arithmetics,
+/* cuda_table.cuh: what the files of the device tables share: noting what an op did, products and gates of both arithmetics,
  * and the entries of ops.h that stand in files of their own. */
 #ifndef STRATA_KERNELS_CUDA_TABLE_CUH
 #define STRATA_KERNELS_CUDA_TABLE_CUH
 
 #include "kernels/cuda/cuda_context.cuh"
-
-/* A thread that calls for the first time may have another device set. */
-static inline void enter(OpsContext *c, const char *op)
-{
-    context_ok(c, op, cudaSetDevice(c->config.device_index));
-}
 
 static inline void launched(OpsContext *c, const char *op)
 {

@@ -130,7 +130,7 @@ void table_attention(OpsContext *c, View out, View q, View k, View v, const Attn
     a.alibi_bf16 = spec->alibi_bf16;
     a.vectors = spec->head_dim % 8 == 0 && aligned(q) && aligned(k) && aligned(v) && aligned(out);
     a.slopes = (const float *)NULL;
-    enter(c, "attention");
+    context_enter(c, "attention");
     if (spec->alibi_slopes) {
         const void *slopes = context_ring_put(c, "attention", spec->alibi_slopes, (size_t)spec->n_heads * sizeof(float));
         if (!slopes)

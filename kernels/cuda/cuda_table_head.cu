@@ -32,7 +32,7 @@ static const double *send_intact_lse(OpsContext *c, const HeadArgs *args)
 void table_head(OpsContext *c, const HeadArgs *args)
 {
     size_t rows = args->x.rows, most = c->config.limits.max_head_rows, vocab = args->w->rows;
-    enter(c, "head");
+    context_enter(c, "head");
     if (!rows)
         return;
     if (rows > most || vocab > c->config.limits.vocab) {

@@ -17,7 +17,7 @@ void table_route(OpsContext *c, Routes out, View logits, const RouteSpec *spec)
     a.n_experts = spec->n_experts;
     a.top_k = spec->top_k;
     a.normalise = spec->normalise;
-    enter(c, "route");
+    context_enter(c, "route");
     if (c->exact) {
         exact_device_route(c->compute, out.expert, out.weight, logits, spec);
         launched(c, "route");
@@ -99,7 +99,7 @@ void table_moe(OpsContext *c, View out, View x, Routes routes, const ExpertWeigh
 {
     size_t f = experts[0].down.cols, choices = x.rows * (size_t)spec->top_k,
            most = c->config.limits.max_rows * (size_t)spec->top_k;
-    enter(c, "moe");
+    context_enter(c, "moe");
     if (!x.rows)
         return;
     if (choices > most || f > c->config.limits.d_ff) {

@@ -189,7 +189,7 @@ int weights_prepare(OpsContext *c, void *slot_memory, WeightKind kind, const Wei
     char *to = (char *)slot_memory;
     DType dtype = dtype_of(kind, c->exact);
     size_t rows = 0, n = count_elems(parts, n_parts), cols = n_parts ? parts[0].cols : 0;
-    context_ok(c, "weights", cudaSetDevice(c->config.device_index));
+    context_enter(c, "weights");
     wait_for_uses(c, slot_memory);
     for (size_t i = 0; i < n_parts; i++) {
         const WeightPart *p = &parts[i];
@@ -221,7 +221,7 @@ int weights_prepare(OpsContext *c, void *slot_memory, WeightKind kind, const Wei
 void weights_slot_done(OpsContext *c, void *slot_memory)
 {
     size_t i = 0;
-    context_ok(c, "weights", cudaSetDevice(c->config.device_index));
+    context_enter(c, "weights");
     while (i < c->n_slots && c->slots[i].memory != slot_memory)
         i++;
     if (i == CONTEXT_SLOTS) { /* more slots than we keep events for: the copies wait for all work so far */
@@ -262,7 +262,7 @@ static void embed(OpsContext *c, const char *op, View out, const int32_t *ids, c
 {
     Gather g = {NULL, table, NULL, 0, 0, 0, table->cols, table->transposed || !cuda_reads(table->dtype)};
     size_t bytes = row_bytes(&g), most = bytes ? CONTEXT_STAGE_BYTES / bytes : 0;
-    context_ok(c, op, cudaSetDevice(c->config.device_index));
+    context_enter(c, op);
     if (bytes && !most)
         context_fail(c, op, "a row is longer than a stage");
     for (size_t at = 0; most && at < out.rows; at += most) {

@@ -32,6 +32,8 @@ struct CUstream_st {
 static std::vector<CUstream_st *> streams;
 static cudaError_t last_error;
 static bool device_lost; /* a kernel failed: every call says so from then on, as CUDA does */
+static bool some_thread_chose;
+static thread_local bool this_thread_chose;
 
 /* ---- memory ---- */
 
@@ -123,9 +125,17 @@ static cudaError_t state()
     return device_lost ? failed(cudaErrorLaunchFailure) : cudaSuccess;
 }
 
+/* Each thread has a current device of its own, at first number 0: where one thread names the device, all that use it must. */
+static void check_chosen(const char *what)
+{
+    if (some_thread_chose && !this_thread_chose)
+        report_place(Place{what, 0}, "by a thread that has not set its device");
+}
+
 void emu::launch(const char *kernel, Place place, const void *function, dim3 grid, dim3 block_dim, size_t shared_bytes,
                  cudaStream_t stream, std::function<void()> body)
 {
+    check_chosen(kernel);
     if (!launch_fits(kernel, place, function, grid, block_dim, shared_bytes)) {
         last_error = cudaErrorInvalidConfiguration;
         return;
@@ -249,6 +259,7 @@ cudaError_t cudaMalloc(void **p, size_t bytes)
 {
     arena_open();
     *p = nullptr;
+    check_chosen("cudaMalloc");
     if (device_lost)
         return state();
     if (!bytes)
@@ -448,6 +459,7 @@ cudaError_t cudaEventDestroy(cudaEvent_t event)
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream)
 {
     uint64_t version = ++event->recorded;
+    check_chosen("cudaEventRecord");
     enqueue(stream, [=]() { event->done = std::max(event->done, version); });
     return state();
 }
@@ -489,6 +501,7 @@ cudaError_t cudaGetDeviceCount(int *n)
 
 cudaError_t cudaSetDevice(int device)
 {
+    some_thread_chose = this_thread_chose = true;
     return device == 0 ? cudaSuccess : failed(cudaErrorInvalidDevice);
 }
 
