@@ -187,6 +187,7 @@ typedef struct DecoderDefaults {
     bool knows_su;          /* longrope by its older name */
     double partial;         /* fraction of a head that is rotated, where the family knows such a fraction; 0: all, always */
     const char *theta_key, *partial_key; /* rope_theta, partial_rotary_factor */
+    bool null_is_whole;                  /* of partial_key: null rotates the whole head; else it is an error */
     bool interleaved;                    /* pairs (2i, 2i + 1) are rotated */
     int max_positions;                   /* 2048 */
     int absent_kv_heads;                 /* 0: as many as heads */

@@ -51,6 +51,7 @@ void family_decoder_read(HfConfig *c, const DecoderDefaults *d, ModelTraits *t)
                    .partial = d->partial,
                    .theta_key = d->theta_key,
                    .partial_key = d->partial_key,
+                   .null_is_whole = d->null_is_whole,
                    .original_positions = d->original_positions,
                    .knows_su = d->knows_su};
     hf_config_rope_as(c, &rope, &t->ropes[0]);

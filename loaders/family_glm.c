@@ -22,6 +22,7 @@ static void read_glm(HfConfig *c, ModelTraits *t)
 {
     static const DecoderDefaults defaults = {.eps = 1.5625e-7,
                                              .partial = 0.5,
+                                             .null_is_whole = true,
                                              .interleaved = true,
                                              .max_positions = 131072,
                                              .absent_kv_heads = 2,

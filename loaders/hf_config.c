@@ -535,13 +535,25 @@ static const JsonValue *rope_object(HfConfig *c, const HfRope *d, const char **w
     return rope ? rope : &nothing;
 }
 
+/* A null leaves transformers without a fraction: 1 to the classes that ask whether there is one, an error to the others. */
+static double rotated_fraction(HfConfig *c, const HfRope *d, const JsonValue *rope, const char *where)
+{
+    const char *key = d->partial_key ? d->partial_key : "partial_rotary_factor";
+    double all = d->partial > 0 ? 0 : 1, given = d->partial > 0 ? d->partial : 1; /* without a default only 1 passes */
+    const JsonValue *outer = look(c, key), *inner = json_get(rope, "partial_rotary_factor");
+    bool is_null = inner ? inner->kind == JSON_NULL : outer && outer->kind == JSON_NULL && !d->null_is_whole;
+    if (d->partial > 0 && is_null)
+        hf_config_fail(c, key, "expected a number from 0 to 1, found null");
+    double fallback = outer && outer->kind == JSON_NULL ? 1 : hf_config_number_or(c, key, all, 1, given);
+    return number_in(c, rope, where, "partial_rotary_factor", all, 1, fallback);
+}
+
 void hf_config_rope_as(HfConfig *c, const HfRope *d, RopeTraits *out)
 {
     *out = (RopeTraits){.style = ROPE_HALF, .rotary_dims = d->head_dim, .attention_factor = 1, .truncate = true};
     if (c->status)
         return;
     const char *where, *theta_key = d->theta_key ? d->theta_key : "rope_theta";
-    const char *partial_key = d->partial_key ? d->partial_key : "partial_rotary_factor";
     const JsonValue *rope = rope_object(c, d, &where);
     if (rope->kind != JSON_OBJECT)
         hf_config_fail(c, "rope_parameters", "expected an object or null");
@@ -550,9 +562,7 @@ void hf_config_rope_as(HfConfig *c, const HfRope *d, RopeTraits *out)
     out->kind = rope_kind(c, rope, where, d->knows_su);
     double theta = hf_config_number_or(c, theta_key, 1e-3, 1e30, d->theta);
     out->theta = number_in(c, rope, where, "rope_theta", 1e-3, 1e30, theta);
-    double all = d->partial > 0 ? 0 : 1, given = d->partial > 0 ? d->partial : 1; /* without a default only 1 passes */
-    double partial =
-        number_in(c, rope, where, "partial_rotary_factor", all, 1, hf_config_number_or(c, partial_key, all, 1, given));
+    double partial = rotated_fraction(c, d, rope, where);
     if (!c->status)
         out->rotary_dims = (int)(d->head_dim * partial);
     if (!c->status &&

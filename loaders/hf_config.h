@@ -70,6 +70,7 @@ typedef struct HfRope {
     int original_positions;  /* the class's default; 0: max_positions */
     const char *theta_key;   /* "rope_theta" when NULL */
     const char *partial_key; /* "partial_rotary_factor" when NULL */
+    bool null_is_whole;      /* of partial_key: null rotates the whole head */
     const char *layer_type;  /* rope_parameters may hold one object for each type of layer: which; or NULL */
     bool ignores_scaling;    /* rope_scaling is another layer type's */
     bool knows_su;           /* the class takes longrope's older name */

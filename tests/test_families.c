@@ -532,6 +532,50 @@ static void bad_configurations(void)
     CHECK(family_read_traits("/nonexistent", &none, &t, &e) != 0 && strstr(e.text, "config.json"));
 }
 
+/* Rotated dims of heads of 16, as transformers 5.24 has them for these keys (2 len(rotary_emb.inv_freq); 0: its class raises an
+ * error). */
+static void rotated_parts_of_heads(void)
+{
+    static const struct {
+        const char *type, *keys;
+        int dims;
+    } cases[] = {
+        {"glm4", "\"use_cache\":true", 8},
+        {"glm4", "\"partial_rotary_factor\":null", 16},
+        {"glm4", "\"partial_rotary_factor\":0.25", 4},
+        {"glm4", "\"rope_parameters\":{\"rope_theta\":1e4}", 8},
+        {"glm4", "\"rope_parameters\":{\"rope_theta\":1e4},\"partial_rotary_factor\":null", 16},
+        {"glm4", "\"rope_parameters\":{\"rope_theta\":1e4,\"partial_rotary_factor\":null}", 0},
+        {"glm4", "\"rope_parameters\":{\"rope_theta\":1e4,\"partial_rotary_factor\":null},\"partial_rotary_factor\":0.25", 0},
+        {"glm", "\"partial_rotary_factor\":null", 16},
+        {"nemotron", "\"head_dim\":16", 8},
+        {"nemotron", "\"head_dim\":16,\"partial_rotary_factor\":null", 0},
+        {"nemotron", "\"head_dim\":16,\"rope_parameters\":{\"partial_rotary_factor\":0.25},\"partial_rotary_factor\":null", 4},
+        {"stablelm", "\"partial_rotary_factor\":null", 0},
+        {"persimmon", "\"partial_rotary_factor\":null", 0},
+        {"phi", "\"partial_rotary_factor\":null", 0},
+        {"phi3", "\"partial_rotary_factor\":null", 0},
+        {"gpt_neox", "\"rotary_pct\":null", 0},
+        {"gpt_neox", "\"rotary_pct\":1.0", 16},
+        {"llama", "\"partial_rotary_factor\":null", 16},
+    };
+    TensorFile none = {0};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[1024];
+        int len = snprintf(text, sizeof text,
+                           "{\"model_type\":\"%s\",\"num_hidden_layers\":1,\"hidden_size\":64,\"intermediate_size\":96,"
+                           "\"vocab_size\":100,\"num_attention_heads\":4,\"num_key_value_heads\":2,\"head_dim\":16,%s}",
+                           cases[i].type, cases[i].keys);
+        write_temp("config.json", text, (size_t)len);
+        ModelTraits t = {0};
+        Error e = {{0}};
+        int status = family_read_traits(temp_dir, &none, &t, &e), dims = status ? 0 : t.ropes[0].rotary_dims;
+        CHECK_MSG(dims == cases[i].dims, "%s %s: %d of %d (%s)", cases[i].type, cases[i].keys, dims, cases[i].dims, e.text);
+        CHECK_MSG(!status || strstr(e.text, "found null"), "%s", e.text);
+        traits_free(&t);
+    }
+}
+
 /* What transformers' classes put in for keys that are not there. */
 static void class_defaults(void)
 {
@@ -589,6 +633,7 @@ int main(void)
     RUN(variants_of_names);
     RUN(bad_tensors);
     RUN(bad_configurations);
+    RUN(rotated_parts_of_heads);
     RUN(class_defaults);
     nftw(temp_dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
     return test_finish();
