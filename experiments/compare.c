@@ -106,9 +106,13 @@ static int print(const Compare *c, Error *e)
         fprintf(out, "%s\n", c->notes.data);
     const char *dir = c->options->output_dir ? c->options->output_dir : "figures/comparisons";
     fprintf(out, "written: %s/compare.json, compare.csv, figures\nnext:    strata report", dir);
-    for (size_t i = 0; i < c->n; i++)
-        fprintf(out, " %s", c->results[i].dir);
-    fprintf(out, "\n");
+    StrBuf dirs = {0};
+    for (size_t i = 0; i < c->n; i++) {
+        strbuf_putc(&dirs, ' ');
+        strbuf_shell_word(&dirs, c->results[i].dir);
+    }
+    fprintf(out, "%s\n", dirs.failed ? " DIR ..." : dirs.data);
+    strbuf_free(&dirs);
     return status;
 }
 

@@ -464,9 +464,13 @@ static int print(const Work *w, Error *e)
                 "Dimensions of different models have nothing to do with each other: only shares are shown.\n"
                 "written: %s/compare.json, compare.csv, diff_curves_%s, diff_contrast\nnext:    strata report",
                 w->n, w->position, text.data, w->notes.data ? w->notes.data : "", w->output_dir, w->position);
-    for (size_t i = 0; !status && i < w->n; i++)
-        fprintf(out, " %s", w->views[i].dir);
-    fprintf(out, status ? "" : "\n");
+    strbuf_reset(&text);
+    for (size_t i = 0; i < w->n; i++) {
+        strbuf_putc(&text, ' ');
+        strbuf_shell_word(&text, w->views[i].dir);
+    }
+    if (!status)
+        fprintf(out, "%s\n", text.failed ? " DIR ..." : text.data);
     strbuf_free(&text);
     return status;
 }

@@ -274,7 +274,10 @@ static void print_written(const Diff *s, FILE *out)
 {
     fprintf(out, "\nwritten: %s/diff.json, diff.safetensors, diff.csv, curves.csv, run.json%s%s\n", s->dir,
             s->options->save_pairs ? ", pairs.safetensors" : "", s->options->no_figures ? "" : ", figures/");
-    fprintf(out, "next: strata dim LAYER:DIM --model_name %s\n", s->bench.path.name);
+    StrBuf model = {0};
+    strbuf_shell_word(&model, s->bench.path.name);
+    fprintf(out, "next: strata dim LAYER:DIM --model_name %s\n", model.failed ? "MODEL" : model.data);
+    strbuf_free(&model);
 }
 
 static int evaluate(Diff *s, Error *e)

@@ -216,10 +216,18 @@ static int write_all(PairsRun *r, Error *e)
     if (!status)
         status = pair_set_write(&r->set, r->output, e);
     FILE *out = r->o->common.out;
-    if (!status && out && !r->o->common.json)
-        fprintf(out, "%s%s\n%s, %s, %s\nNext: strata diff --model_name %s --pairs %s --output_dir results/diff\n", text.data,
-                r->notes.data ? r->notes.data : "", r->output, r->rejected_path.data, r->meta_path.data, r->model.name,
-                r->output);
+    if (!status && out && !r->o->common.json) {
+        strbuf_printf(&text, "%s\n%s, %s, %s\nNext: strata diff --model_name ", r->notes.data ? r->notes.data : "", r->output,
+                      r->rejected_path.data, r->meta_path.data);
+        strbuf_shell_word(&text, r->model.name);
+        strbuf_puts(&text, " --pairs ");
+        strbuf_shell_word(&text, r->output);
+        strbuf_puts(&text, " --output_dir results/diff\n");
+        if (text.failed)
+            status = error_set(e, STATUS_FAILED, "pairs: out of memory for the summary");
+        else
+            fwrite(text.data, 1, text.len, out);
+    }
     strbuf_free(&text);
     strbuf_free(&json);
     return status;

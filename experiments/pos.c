@@ -125,8 +125,11 @@ static int report(const StrataPosOptions *o, const PosRun *run, const PosWords *
         strbuf_printf(&out, "Only %zu %s: no intervals (20 are needed); sweep more rows.\n", n_units,
                       run->units_are_articles ? "articles" : "windows");
     strbuf_printf(&out, "\nwritten: %s/pos.json, pos.csv, pos_words.csv, figures/pos_*\n", run->dir);
-    strbuf_printf(&out, "next: strata compare --json_files %s/ppl.json ANOTHER/ppl.json --experiment %s\n", run->dir,
-                  run->experiment);
+    strbuf_puts(&out, "next: strata compare --json_files ");
+    strbuf_shell_word(&out, run->dir);
+    strbuf_puts(&out, "/ppl.json ANOTHER/ppl.json --experiment ");
+    strbuf_shell_word(&out, run->experiment);
+    strbuf_putc(&out, '\n');
 print:
     if (!status && out.failed)
         status = error_set(e, STATUS_FAILED, "%s: out of memory for the table", run->dir);

@@ -71,13 +71,21 @@ static void print_model(const StrataPullOptions *o, const HubModel *m)
             m->commit);
     if (o->dry_run)
         return;
-    fprintf(o->common.out, "%s\nNext: strata inspect --model_name %s%s%s\n", m->snapshot, o->file ? m->snapshot : o->model,
-            o->file       ? "/"
-            : o->revision ? " --revision "
-                          : "",
-            o->file       ? o->file
-            : o->revision ? o->revision
-                          : "");
+    StrBuf b = {0};
+    strbuf_printf(&b, "%s\nNext: strata inspect --model_name ", m->snapshot);
+    if (o->file) {
+        strbuf_shell_word(&b, m->snapshot);
+        strbuf_putc(&b, '/');
+        strbuf_shell_word(&b, o->file);
+    } else {
+        strbuf_shell_word(&b, o->model);
+        if (o->revision) {
+            strbuf_puts(&b, " --revision ");
+            strbuf_shell_word(&b, o->revision);
+        }
+    }
+    fprintf(o->common.out, "%s\n", b.failed ? m->snapshot : b.data);
+    strbuf_free(&b);
 }
 
 static int pull_model(const HubSession *s, const StrataPullOptions *o, Error *e)
@@ -162,9 +170,13 @@ static int pull_dataset(const HubSession *s, const StrataPullOptions *o, Error *
         if (total)
             fprintf(o->common.out, "%llu of %llu rows%s\n", (unsigned long long)n, (unsigned long long)total,
                     n < total ? !o->max_samples ? " (the default for this one; --max_samples N fetches more)" : "" : "");
-        fprintf(o->common.out,
-                "%s\nNext: strata sweep --model_name MODEL %s%s --split %s --max_samples 1000 --experiment removal\n",
-                path.data, k ? "--dataset_type " : "--dataset_path ", k ? k->name : path.data, split);
+        StrBuf b = {0};
+        strbuf_printf(&b, "%s\nNext: strata sweep --model_name MODEL %s ", path.data, k ? "--dataset_type" : "--dataset_path");
+        strbuf_shell_word(&b, k ? k->name : path.data);
+        strbuf_puts(&b, " --split ");
+        strbuf_shell_word(&b, split);
+        fprintf(o->common.out, "%s --max_samples 1000 --experiment removal\n", b.failed ? path.data : b.data);
+        strbuf_free(&b);
     }
     strbuf_free(&path);
     return status;

@@ -106,11 +106,15 @@ static void print(const Report *p)
         if (diff_view_is_one(p->options->dirs[i]))
             fprintf(out, "%s: pairs that differ in one token\n", p->options->dirs[i]);
     fprintf(out, "written: %s/README.md lists the tables, figures and texts\n", p->output_dir);
-    const char *name = p->n ? "report" : p->options->n_dirs > 1 ? "*diff" : "diff";
-    if (p->english)
-        fprintf(out, "next:    (cd %s && pdflatex %s.tex)\n", p->output_dir, name);
-    else
-        fprintf(out, "next:    (cd %s && lualatex %s.ja.tex)\n", p->output_dir, name);
+    const char *program = p->english ? "pdflatex" : "lualatex", *ending = p->english ? ".tex" : ".ja.tex";
+    StrBuf folder = {0};
+    strbuf_shell_word(&folder, p->output_dir);
+    const char *where = folder.failed ? "DIR" : folder.data;
+    if (p->n || p->options->n_dirs == 1)
+        fprintf(out, "next:    (cd %s && %s %s%s)\n", where, program, p->n ? "report" : "diff", ending);
+    else /* a document a result */
+        fprintf(out, "next:    (cd %s && for f in *_diff%s; do %s \"$f\"; done)\n", where, ending, program);
+    strbuf_free(&folder);
 }
 
 int strata_report(const StrataReportOptions *options, StrataError *e)

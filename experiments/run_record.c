@@ -565,18 +565,6 @@ void run_record_command(const RunRecord *r, StrBuf *out)
             continue;
         if (i > 0)
             strbuf_putc(out, ' ');
-        size_t safe = strspn(a, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:=,+@%");
-        if (a[0] && a[safe] == '\0') {
-            strbuf_puts(out, a);
-            continue;
-        }
-        strbuf_putc(out, '\'');
-        for (; *a; a++) {
-            if (*a == '\'')
-                strbuf_puts(out, "'\\''");
-            else
-                strbuf_putc(out, *a);
-        }
-        strbuf_putc(out, '\'');
+        strbuf_shell_word(out, a);
     }
 }

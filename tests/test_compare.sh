@@ -71,4 +71,33 @@ done
 "$STRATA" report "$A" "$B" --lang en --output_dir "$tmp/both" --quiet >"$tmp/out" 2>"$tmp/err" && ok || bad 'report of two'
 holds 'report of two' "$tmp/both/setup.csv" 'result 2'
 
+# The commands that are printed for copying do what they say, whatever the folders are called.
+odd="$tmp/it's a \$HOME folder"
+mkdir "$odd"
+cp -r "$(dirname "$A")" "$odd/one"
+cp -r "$(dirname "$B")" "$odd/two"
+cp -r tests/data/diff_result "$odd/pairs a"
+cp -r tests/data/diff_result "$odd/pairs b"
+# copied COMMAND...: runs the command, then what it says comes next, with LaTeX's programs replaced by the question for their file.
+copied() {
+    local next root=$PWD
+    "$STRATA" "$@" >"$tmp/out" 2>"$tmp/err" || bad "strata $*"
+    next=$(sed -n 's/^next: *//p' "$tmp/out")
+    if (
+        cd "$tmp" || exit 1
+        strata() { "$root/$STRATA" "$@" --quiet; }
+        pdflatex() { [ -f "$1" ] && : >"$1.seen"; }
+        eval "$next"
+    ) >"$tmp/out" 2>"$tmp/err"; then ok; else bad "after strata $1: $next"; fi
+}
+copied compare --json_files "$odd/one/ppl.json" "$odd/two/ppl.json" --experiment removal --output_dir "$tmp/odd"
+[ -s "$tmp/report/report.tex" ] && ok || bad 'the copied strata report wrote nothing'
+copied compare --json_files "$odd/pairs a" "$odd/pairs b" --output_dir "$tmp/odd"
+copied report "$odd/one" --output_dir "$odd/the paper"
+copied report "$odd/pairs a" "$odd/pairs b" --output_dir "$odd/their papers"
+[ -e "$odd/their papers/pairs_a_diff.tex.seen" ] && [ -e "$odd/their papers/pairs_b_diff.tex.seen" ] && ok || bad 'a document was left out'
+"$STRATA" pos "$odd/one" >"$tmp/out" 2>"$tmp/err" && grep -qF "next: strata compare --json_files '$tmp/it'\\''s a \$HOME folder/one'/ppl.json" "$tmp/out" && ok || bad 'pos'
+"$STRATA" pairs --model_name tools/demo/model --categories tense --per_category 5 --output "$odd/p.jsonl" >"$tmp/out" 2>"$tmp/err" &&
+    grep -qF -- "--pairs '$tmp/it'\\''s a \$HOME folder/p.jsonl'" "$tmp/out" && ok || bad 'pairs'
+
 finish

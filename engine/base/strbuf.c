@@ -176,6 +176,23 @@ void strbuf_json_number(StrBuf *b, double x)
     strbuf_append(b, plain, n);
 }
 
+void strbuf_shell_word(StrBuf *b, const char *s)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:=,+@%";
+    if (*s && s[strspn(s, plain)] == '\0') {
+        strbuf_puts(b, s);
+        return;
+    }
+    strbuf_putc(b, '\'');
+    for (; *s; s++) {
+        if (*s == '\'')
+            strbuf_puts(b, "'\\''"); /* out of the quotes, a quote, back in */
+        else
+            strbuf_putc(b, *s);
+    }
+    strbuf_putc(b, '\'');
+}
+
 void strbuf_reset(StrBuf *b)
 {
     b->len = 0;

@@ -33,6 +33,8 @@ void strbuf_json_field_interval(StrBuf *b, const char *name, double lo, double h
 /* CSV: a comma and the number, nothing where it is not finite; a text in quotes. */
 void strbuf_csv_number(StrBuf *b, double x);
 void strbuf_csv_text(StrBuf *b, const char *s);
+/* s as one word of a POSIX shell's command line: as it is, or in single quotes where a character could mean something there. */
+void strbuf_shell_word(StrBuf *b, const char *s);
 void strbuf_reset(StrBuf *b); /* length 0, memory kept */
 void strbuf_free(StrBuf *b);
 

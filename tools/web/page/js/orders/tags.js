@@ -14,11 +14,13 @@ const measures = {
     delta_nll: ['delta_nll_ci95', 'delta_nll_ci95'],
 };
 
+const shellWord = word => (/^[\w\-./:=,+@%]+$/.test(word) ? word : `'${word.replace(/'/g, "'\\''")}'`);
+
 export function mountTags(root, { api, state, chosen, nameOf }) {
     let pos = null;
     const with_ = chosen.filter(r => r.has_pos);
     if (!with_.length) {
-        root.append(h('section', { class: 'card', 'data-card': 'orders_tags' }, h('h3', {}, t('tags.title')), h('p', { class: 'notice' }, t('tags.none'), ' ', h('code', {}, `strata pos --model_name ${chosen[0] ? `results/${chosen[0].id}` : 'results/...'}`))));
+        root.append(h('section', { class: 'card', 'data-card': 'orders_tags' }, h('h3', {}, t('tags.title')), h('p', { class: 'notice' }, t('tags.none'), ' ', h('code', {}, `strata pos --model_name ${chosen[0] ? shellWord(`results/${chosen[0].id}`) : 'results/...'}`))));
         return {};
     }
     const result = () => with_.find(r => r.id === state.get('tags')) || with_[0];
