@@ -3,7 +3,8 @@
  *
  * What an op needs from the host besides views (ids, positions, sequences) goes through a ring: host twin pinned, device twin behind it,
  * cut in parts. A part of the host twin is written again only when its copies have left (an event says so); the device twin is
- * ordered by the compute stream itself. Weights and embeddings come through two stages of STAGE_BYTES in the same way. */
+ * ordered by the compute stream itself. What is the same for all layers of a tile (positions, items of attention) is sent once, and found again
+ * while its part lasts: a copy between two kernels costs them some microseconds. Weights and embeddings come through two stages of STAGE_BYTES in the same way. */
 #ifndef STRATA_KERNELS_CUDA_CONTEXT_CUH
 #define STRATA_KERNELS_CUDA_CONTEXT_CUH
 
@@ -38,6 +39,15 @@ struct ContextSlot {
     cudaEvent_t done;   /* made with the entry's first use, kept for its later ones */
 };
 
+/* What was sent last for a use that tends to send the same again. */
+enum ContextUse { CONTEXT_POSITIONS, CONTEXT_ITEMS, CONTEXT_USES };
+struct ContextSent {
+    const void *host;
+    void *device;
+    size_t bytes; /* 0: nothing */
+    uint64_t lap;
+};
+
 struct OpsContext {
     OpsConfig config;
     bool exact; /* cuda/exact: f32 where cuda/fast has bf16 */
@@ -49,6 +59,8 @@ struct OpsContext {
     char *ring_host; /* pinned; its device twin is scratch + layout.ring */
     cudaEvent_t ring_left[CONTEXT_RING_PARTS];
     size_t ring_part, ring_at;
+    uint64_t ring_lap; /* parts begun so far */
+    ContextSent sent[CONTEXT_USES];
 
     char *stage_host[CONTEXT_STAGES]; /* pinned, CONTEXT_STAGE_BYTES each */
     cudaEvent_t stage_left[CONTEXT_STAGES];
@@ -82,6 +94,8 @@ void context_enter(OpsContext *c, const char *op);
 void *context_ring_take(OpsContext *c, const char *op, size_t bytes, void **host);
 void context_ring_send(OpsContext *c, const char *op, void *device, const void *host, size_t bytes);
 void *context_ring_put(OpsContext *c, const char *op, const void *from, size_t bytes);
+/* context_ring_send() of what was taken last, unless it is what this use sent before: where it lies on the device; NULL after a failure. */
+const void *context_ring_send_new(OpsContext *c, const char *op, ContextUse use, void *device, const void *host, size_t bytes);
 
 /* A stage whose earlier content has left: pinned memory and its device twin, CONTEXT_STAGE_BYTES each; false after a failure.
  * context_stage_used() marks what the stream does up to here as its last use. */

@@ -42,7 +42,12 @@ static void table_rope(OpsContext *c, View x, const int32_t *positions, const We
     context_enter(c, "rope");
     for (size_t at = 0; at < x.rows; at += most) {
         size_t n = x.rows - at < most ? x.rows - at : most;
-        const int32_t *there = (const int32_t *)context_ring_put(c, "rope", positions + at, n * sizeof *positions);
+        void *host, *device = context_ring_take(c, "rope", n * sizeof *positions, &host);
+        if (!device)
+            return;
+        memcpy(host, positions + at, n * sizeof *positions);
+        const int32_t *there =
+            (const int32_t *)context_ring_send_new(c, "rope", CONTEXT_POSITIONS, device, host, n * sizeof *positions);
         if (!there)
             return;
         View some = view_rows(x, at, n, dtype_block_bytes(x.dtype));

@@ -59,13 +59,12 @@ static void attend(OpsContext *c, AttentionArgs *a, ExactAttention *exact, const
     size_t items_bytes = context_round(n_items * sizeof(AttentionItem)),
            bytes = items_bytes + n_segments * sizeof(AttentionSegment);
     void *host;
-    char *there = (char *)context_ring_take(c, "attention", bytes, &host);
-    if (!there)
+    void *device = context_ring_take(c, "attention", bytes, &host);
+    if (!device)
         return;
+    memset((char *)host + n_items * sizeof(AttentionItem), 0, items_bytes - n_items * sizeof(AttentionItem));
     AttentionItem *items = (AttentionItem *)host;
     AttentionSegment *segments = (AttentionSegment *)(void *)((char *)host + items_bytes);
-    const AttentionItem *items_there = (const AttentionItem *)(const void *)there;
-    const AttentionSegment *segments_there = (const AttentionSegment *)(const void *)(there + items_bytes);
     size_t place[COSTS + 1] = {0}, segment = 0;
     int most_keys = 0;
     for (size_t s = 0; s < n; s++)
@@ -92,7 +91,11 @@ static void attend(OpsContext *c, AttentionArgs *a, ExactAttention *exact, const
             segments[segment].first_row = (int32_t)seqs[s].segments[i].first_row;
             segments[segment].n_rows = (int32_t)seqs[s].segments[i].n_rows;
         }
-    context_ring_send(c, "attention", there, host, bytes);
+    const char *there = (const char *)context_ring_send_new(c, "attention", CONTEXT_ITEMS, device, host, bytes);
+    if (!there)
+        return;
+    const AttentionItem *items_there = (const AttentionItem *)(const void *)there;
+    const AttentionSegment *segments_there = (const AttentionSegment *)(const void *)(there + items_bytes);
     a->items = items_there;
     a->segments = segments_there;
     a->n_items = (int)n_items;
