@@ -323,6 +323,37 @@ static void test_mixture(void)
     }
 }
 
+/* The longest sequence that the device is said to take is taken, and one key more is refused. */
+static void test_attention_of_most_keys(void)
+{
+    for (size_t limit : {(size_t)227 << 10, (size_t)99 << 10}) {
+        emu_shared_limit(limit);
+        int n = exact_device_most_keys();
+        CHECK(n > (int)(limit - 4096) / 8 && n < (int)limit / 8);
+        operands_what = "exact attention: as many keys as fit";
+        Operand q(DTYPE_F32, 1, 1, 0, 0, 1), k(DTYPE_F32, (size_t)n, 1, 0, 0, 1), out(DTYPE_F32, 1, 1, 0, 0, 0);
+        AttentionItem item = {0, 1, n - 1, 0, n, 0, 1};
+        AttentionSegment segment = {0, n};
+        DeviceBytes items(&item, sizeof item), segments(&segment, sizeof segment);
+        ExactAttention a = {out.t,
+                            q.t,
+                            k.t,
+                            k.t,
+                            (const AttentionItem *)(const void *)items.data,
+                            (const AttentionSegment *)(const void *)segments.data,
+                            nullptr,
+                            1,
+                            1,
+                            n,
+                            {1, 1, 1, 1, 0, 0, nullptr, false}};
+        CHECK(exact_device_attention(nullptr, &a) == cudaSuccess);
+        CHECK(operands_finish() == 0);
+        a.most_keys++;
+        CHECK(exact_device_attention(nullptr, &a) != cudaSuccess);
+    }
+    emu_shared_limit((size_t)227 << 10);
+}
+
 int main(void)
 {
     Error e;
@@ -340,6 +371,7 @@ int main(void)
     RUN(test_elements);
     RUN(test_row_dots);
     RUN(test_attention);
+    RUN(test_attention_of_most_keys);
     RUN(test_head);
     RUN(test_mixture);
     ops_cpu_exact.close(context);

@@ -26,7 +26,7 @@ void exact_device_combine(cudaStream_t stream, View out, const float *y, const i
 enum { EXACT_DEVICE_MEAN = 64 };
 
 /* Attention; items of any number of queries, and segments, slopes on the device as AttentionArgs has them. A sequence's scores lie in
- * shared memory: at most exact_device_most_keys() keys. */
+ * shared memory: at most exact_device_most_keys() keys on the current device. */
 typedef struct ExactAttention {
     View out, q, k, v;
     const AttentionItem *items;

@@ -1,7 +1,7 @@
 /* cuda_exact_products.cu: numerics v1 on the device: matrix products and attention. */
 #include "kernels/cuda/cuda_exact_sums.cuh"
 
-enum { GEMM_TILE = 32, GEMM_DEPTH = 16, GEMM_THREADS = 256, MOST_SHARED = 227 * 1024 };
+enum { GEMM_TILE = 32, GEMM_DEPTH = 16, GEMM_THREADS = 256 };
 
 /* ---- products ---- */
 
@@ -175,9 +175,14 @@ CUDA_KERNEL(EXACT_THREADS) attend_kernel(ExactAttend a)
     }
 }
 
+/* What a block may have beside its static arrays: 227 KiB on Hopper, 163 KiB on the A100, 99 KiB on others. */
 int exact_device_most_keys(void)
 {
-    return (int)((MOST_SHARED - (EXACT_SUMS + EXACT_THREADS) * sizeof(double) - 1024) / sizeof(double));
+    int device = 0, bytes = 0;
+    if (cudaGetDevice(&device) != cudaSuccess ||
+        cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) != cudaSuccess)
+        return 0;
+    return (int)(((size_t)bytes - (EXACT_SUMS + EXACT_THREADS) * sizeof(double)) / sizeof(double));
 }
 
 cudaError_t exact_device_attention(cudaStream_t stream, const ExactAttention *c)

@@ -587,6 +587,11 @@ void run_launch(const char *kernel, Place place, dim3 grid, dim3 dims, size_t sh
             report_place(place, "%zu bytes of static shared memory, the limit is 49152", shared_static_bytes());
             return;
         }
+        if (shared_static_bytes() + shared_bytes > shared_most()) {
+            report_place(place, "%zu bytes of static and %zu of dynamic shared memory, a block has %zu", shared_static_bytes(),
+                         shared_bytes, shared_most());
+            return;
+        }
         if (block.failed)
             return;
     }

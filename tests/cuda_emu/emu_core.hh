@@ -97,6 +97,7 @@ void run_launch(const char *kernel, Place place, dim3 grid, dim3 threads, size_t
 void report_at(const void *where, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void report_place(Place place, const char *format, ...) __attribute__((format(printf, 2, 3)));
 size_t shared_limit_of(const void *function); /* what cudaFuncSetAttribute allowed, 48 KiB at first */
+size_t shared_most();                         /* of a block, static and dynamic together */
 /* Work of the runtime's own, in the order of the stream: emu_peek() gives it the bytes behind device addresses. What it writes there
  * it must mark_written(). */
 void enqueue(cudaStream_t stream, std::function<void()> work);

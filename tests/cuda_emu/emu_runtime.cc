@@ -43,7 +43,7 @@ static size_t arena_used, allocated, most_allocated, memory_limit;
 static std::map<char *, size_t> device_blocks;
 static std::map<char *, std::pair<size_t, bool>> pinned_blocks; /* bytes, ours */
 static std::map<const void *, size_t> shared_limits;
-static size_t shared_most = 227 * 1024; /* a block's, of the device */
+static size_t most_shared = 227 * 1024; /* a block's, of the device */
 
 static void arena_open()
 {
@@ -153,6 +153,11 @@ size_t emu::shared_limit_of(const void *function)
     return it == shared_limits.end() ? 48 * 1024 : it->second;
 }
 
+size_t emu::shared_most()
+{
+    return most_shared;
+}
+
 /* Whether [p, p + bytes) is device memory, whole. Half in is reported. */
 static bool on_device(const void *p, size_t bytes, const char *what)
 {
@@ -237,7 +242,7 @@ extern "C" {
 
 void emu_shared_limit(size_t bytes)
 {
-    shared_most = bytes;
+    most_shared = bytes;
 }
 
 void emu_memory_limit(size_t bytes)
@@ -517,7 +522,7 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int device)
     snprintf(p->name, sizeof p->name, "emulated device");
     p->totalGlobalMem = memory_limit ? memory_limit : (size_t)8 << 30;
     p->sharedMemPerBlock = 48 * 1024;
-    p->sharedMemPerBlockOptin = shared_most;
+    p->sharedMemPerBlockOptin = most_shared;
     p->major = 9;
     p->multiProcessorCount = 3;
     p->l2CacheSize = 1 << 20;
@@ -570,7 +575,7 @@ cudaError_t cudaFuncSetAttribute(const void *kernel, enum cudaFuncAttribute attr
 {
     if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize)
         return cudaSuccess;
-    if (value < 0 || (size_t)value > shared_most)
+    if (value < 0 || (size_t)value > most_shared)
         return failed(cudaErrorInvalidValue);
     shared_limits[kernel] = (size_t)value;
     return cudaSuccess;
