@@ -211,6 +211,31 @@ static void pass_row_dots(OpsContext *c, double *out, View a, View b)
     c->inner->row_dots(c->context, out, a, b);
 }
 
+static void pass_clear(OpsContext *c, void *memory, size_t bytes)
+{
+    c->inner->clear(c->context, memory, bytes);
+}
+
+static void pass_read(OpsContext *c, void *dst, const void *memory, size_t bytes)
+{
+    c->inner->read(c->context, dst, memory, bytes);
+}
+
+static void pass_gather(OpsContext *c, View out, View x, const int32_t *rows)
+{
+    c->inner->gather(c->context, out, x, rows);
+}
+
+static void pass_pair_sums(OpsContext *c, const PairSums *to, View x, const PairItem *items, size_t n_items)
+{
+    c->inner->pair_sums(c->context, to, x, items, n_items);
+}
+
+static void pass_compare_rows(OpsContext *c, RowsCompared *out, View x, const RowPair *pairs, size_t n, const double *weight)
+{
+    c->inner->compare_rows(c->context, out, x, pairs, n, weight);
+}
+
 /* What is a number, and what needs no context, is the inner table's. */
 static Ops table_around(const Ops *inner, bool fused)
 {
@@ -250,6 +275,11 @@ static Ops table_around(const Ops *inner, bool fused)
                  .route = watch_route,
                  .moe = watch_moe,
                  .row_dots = pass_row_dots,
+                 .clear = pass_clear,
+                 .read = pass_read,
+                 .gather = pass_gather,
+                 .pair_sums = pass_pair_sums,
+                 .compare_rows = pass_compare_rows,
                  .head = watch_head};
 }
 

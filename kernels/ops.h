@@ -23,6 +23,7 @@
 #include "engine/base/dtype.h"
 #include "engine/base/error.h"
 #include "engine/base/pool.h"
+#include "kernels/pair_sums.h"
 
 typedef struct View {
     void *data;
@@ -166,6 +167,9 @@ typedef struct Ops {
     void (*copy)(OpsContext *c, View dst, View src);            /* same shape; resid and gemm dtypes convert into one another */
     void (*upload)(OpsContext *c, View dst, const double *src); /* [rows, cols] dense; rounds to dst's dtype */
     void (*download)(OpsContext *c, double *dst, View src);     /* dense, widened; waits for src */
+    /* Bytes as they are, in memory of alloc(): set to zero; brought to the host, waiting for what is there. */
+    void (*clear)(OpsContext *c, void *memory, size_t bytes);
+    void (*read)(OpsContext *c, void *dst, const void *memory, size_t bytes);
 
     /* -- weights: widening, packing, uploading and streaming are this one mechanism -- */
     size_t (*weight_slot_bytes)(WeightKind kind, const WeightPart *parts, size_t n_parts); /* multiple of 64 */
@@ -217,6 +221,12 @@ typedef struct Ops {
     /* -- what is read off the stream -- */
     /* out[3t..3t+2] = a.b, a.a, b.b of row t in f64, host; waits. For cosines (block influence, angular distance). */
     void (*row_dots)(OpsContext *c, double *out, View a, View b);
+    /* out[t] = x[rows[t]] for t < out.rows; x and out resid, rows on the host. */
+    void (*gather)(OpsContext *c, View out, View x, const int32_t *rows);
+    /* Adds n_items pairs of rows of x, [T, n_cols] resid, to the sums of one point; items on the host. Formulas: pair_sums.h. */
+    void (*pair_sums)(OpsContext *c, const PairSums *to, View x, const PairItem *items, size_t n_items);
+    /* out[i]: the two rows pairs[i] of x, [T, D] resid, as pair_sums.h says; pairs, weight [D] and out on the host; waits. */
+    void (*compare_rows)(OpsContext *c, RowsCompared *out, View x, const RowPair *pairs, size_t n, const double *weight);
     /* Its results lie on the host after sync(); the arrays stay the table's until then. A later call may name this one's lse as
      * intact_lse at once. */
     void (*head)(OpsContext *c, const HeadArgs *args);

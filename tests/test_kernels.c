@@ -694,6 +694,8 @@ static void head(void)
     kit_close(&k);
 }
 
+#include "tests/kernels_pairs.inc"
+
 #define RUN_CHOSEN(test) \
     do { \
         if (!only || strcmp(only, #test) == 0) \
@@ -717,6 +719,9 @@ static void try_table(const Ops *table, const char *level, int threads)
     RUN_CHOSEN(attention);
     RUN_CHOSEN(mixture);
     RUN_CHOSEN(head);
+    RUN_CHOSEN(pair_sums);
+    RUN_CHOSEN(rows_compared);
+    RUN_CHOSEN(rows_gathered);
 }
 
 static void choose_seed(void)

@@ -7,6 +7,7 @@
 
 #include "kernels/convert.h"
 #include "kernels/cpu/cpu_context.h"
+#include "kernels/host_entries.h"
 
 typedef struct RowWork {
     CpuRows fn;
@@ -459,6 +460,16 @@ static void row_dots(OpsContext *c, double *out, View a, View b)
     cpu_for_rows(c, a.rows, 32, dots_rows, &r);
 }
 
+static void pair_sums(OpsContext *c, const PairSums *to, View x, const PairItem *items, size_t n_items)
+{
+    host_pair_sums(c->pool, to, x, items, n_items);
+}
+
+static void compare_rows(OpsContext *c, RowsCompared *out, View x, const RowPair *pairs, size_t n, const double *weight)
+{
+    host_compare_rows(c->pool, out, x, pairs, n, weight);
+}
+
 /* What cpu/fast and cpu/stable have in common. */
 #define CPU_ENTRIES \
     .gemm_dtype = DTYPE_F32, .act_dtype = DTYPE_F32, .resid_dtype = DTYPE_F32, .logit_dtype = DTYPE_F32, .host_memory = true, \
@@ -466,7 +477,8 @@ static void row_dots(OpsContext *c, double *out, View a, View b)
     .sync = cpu_sync, .copy = copy, .upload = upload, .download = download, .weight_slot_bytes = weight_slot_bytes, \
     .weight_prepare = weight_prepare, .slot_done = slot_done, .embed = embed, .embed_add = embed_add, .norm = norm, \
     .linear = cpu_linear, .rope = rope, .glu = glu, .act = act_entry, .add = add, .clip = clip, .add_gated = add_gated, \
-    .mean = mean, .route = cpu_route, .moe = cpu_moe, .row_dots = row_dots, .head = cpu_head
+    .mean = mean, .route = cpu_route, .moe = cpu_moe, .row_dots = row_dots, .head = cpu_head, .clear = host_clear, \
+    .read = host_read, .gather = host_gather, .pair_sums = pair_sums, .compare_rows = compare_rows
 
 const Ops ops_cpu_fast = {.name = "cpu/fast", CPU_ENTRIES, .linear_add = cpu_linear_add, .attention = cpu_attention};
 

@@ -13,8 +13,8 @@ CUDA_PTX ?= 90
 NVCC_FLAGS := -std=c++17 -O3 -lineinfo -I. -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wextra,-Wno-unknown-pragmas \
               $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$(a),code=sm_$(a)) \
               -gencode arch=compute_$(CUDA_PTX),code=compute_$(CUDA_PTX)
-# Canonical arithmetic: no contraction, IEEE division and roots, denormals kept.
-$(BUILD)/cuda/kernels/cuda/cuda_exact%.o: NVCC_EXACT := -fmad=false -ftz=false -prec-div=true -prec-sqrt=true
+# Canonical arithmetic, and sums that the host gives bit for bit: no contraction, IEEE division and roots, denormals kept.
+$(BUILD)/cuda/kernels/cuda/cuda_exact%.o $(BUILD)/cuda/kernels/cuda/cuda_pairs.o: NVCC_EXACT := -fmad=false -ftz=false -prec-div=true -prec-sqrt=true
 CUDA_C_OBJECTS := $(CUDA_C:%.c=$(BUILD)/cuda/%.o)
 CUDA_OBJECTS := $(CUDA_SOURCES:%.cu=$(BUILD)/cuda/%.o) $(CUDA_C_OBJECTS)
 

@@ -37,9 +37,10 @@ typedef struct CudaEntry {
 /* Changes with every structure that crosses the seam. */
 static inline uint64_t cuda_entry_abi(void)
 {
-    enum { REVISION = 2 };
+    enum { REVISION = 3 };
     const size_t sizes[] = {sizeof(Ops),      sizeof(OpsConfig), sizeof(HeadArgs), sizeof(AttnSpec),  sizeof(AttnSeq),
-                            sizeof(NormSpec), sizeof(Weight),    sizeof(Error),    sizeof(CudaEntry), DTYPE_COUNT};
+                            sizeof(NormSpec), sizeof(Weight),    sizeof(Error),    sizeof(CudaEntry), DTYPE_COUNT,
+                            sizeof(PairItem), sizeof(PairSums),  sizeof(PairChunk)};
     uint64_t h = REVISION;
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
         h = h * 1000003 + sizes[i];

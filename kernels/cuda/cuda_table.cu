@@ -227,6 +227,8 @@ static Ops make_table()
     o.route = table_route, o.moe = table_moe;
     o.row_dots = table_row_dots;
     o.head = table_head;
+    o.clear = table_clear, o.read = table_read;
+    o.gather = table_gather, o.pair_sums = table_pair_sums, o.compare_rows = table_compare_rows;
     return o;
 }
 

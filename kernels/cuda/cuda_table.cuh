@@ -26,5 +26,10 @@ void table_route(OpsContext *c, Routes out, View logits, const RouteSpec *spec);
 void table_moe(OpsContext *c, View out, View x, Routes routes, const ExpertWeights *experts, const RouteSpec *spec,
                ActKind act);
 void table_head(OpsContext *c, const HeadArgs *args);
+void table_clear(OpsContext *c, void *memory, size_t bytes);
+void table_read(OpsContext *c, void *dst, const void *memory, size_t bytes);
+void table_gather(OpsContext *c, View out, View x, const int32_t *rows);
+void table_pair_sums(OpsContext *c, const PairSums *to, View x, const PairItem *items, size_t n_items);
+void table_compare_rows(OpsContext *c, RowsCompared *out, View x, const RowPair *pairs, size_t n, const double *weight);
 
 #endif

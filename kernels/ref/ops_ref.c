@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "kernels/convert.h"
+#include "kernels/ref/ref_pairs.h"
 
 struct OpsContext {
     size_t unused;
@@ -516,5 +517,10 @@ const Ops ops_ref = {
     .route = route,
     .moe = moe,
     .row_dots = row_dots,
+    .clear = ref_clear,
+    .read = ref_read,
+    .gather = ref_gather,
+    .pair_sums = ref_pair_sums,
+    .compare_rows = ref_compare_rows,
     .head = head,
 };
