@@ -5,8 +5,8 @@
  * Weights are random and made on the device: the model's files are holes of the right shape (no bytes on the disk), a wrapper of the table
  * fills what weight_prepare() would have read. In streaming the hole goes through pinned memory and the link all the same.
  *
- * Kernels: median of 9 timings by device events, after 2, of as many calls as take a few milliseconds; inside the window are launches and
- * kernels alone. Sweeps: wall time of one block after another that warmed up, results on the host. FLOPs are those of the tree
+ * Roofs: after a second of the same product, so that clocks have risen and settled to what the device's power allows. Kernels: median of
+ * 9 timings by device events, after 2, of as many calls as take a few milliseconds; inside the window are launches and kernels alone. Sweeps: wall time of one block after another that warmed up, results on the host. FLOPs are those of the tree
  * (two a multiply-add, attention's causal half alone). `--device` names the device and ends; `--tiny` runs the whole program on shapes that an emulation can bear. */
 #include <math.h>
 #include <stdio.h>
@@ -27,7 +27,7 @@ typedef struct Shape {
 } Shape;
 
 static const CudaEntry *entry;
-static bool streams;
+static bool streams, failed;        /* the sweep at hand streams its weights; some sweep failed */
 static double gemm_roof, copy_roof; /* TFLOP/s, GB/s */
 static uint64_t next_seed = 1;
 
@@ -112,6 +112,18 @@ static double measure(Bench *b, void (*work)(Bench *b), double *spread)
     qsort(ms, TIMINGS, sizeof ms[0], by_value);
     *spread = 100 * (ms[6] - ms[2]) / ms[4];
     return ms[4] / 1e3 / b->calls;
+}
+
+/* The device does nothing else for so long. */
+static void warm_up(Bench *b, void (*work)(Bench *b), double seconds)
+{
+    enum { CALLS = 16 };
+    Error e;
+    double ms, end = progress_now_s() + seconds;
+    work_of = work;
+    b->calls = CALLS;
+    while (progress_now_s() < end)
+        must(entry->bench->time(b->c, repeat, b, &ms, &e), &e);
 }
 
 /* A line of the table: flops or bytes, the other 0. */
@@ -210,12 +222,13 @@ static void open_bench(Bench *b, const Shape *s, size_t rows, int device)
     must(b->ops->open(&config, &b->c, &e), &e);
 }
 
-static void find_roofs(Bench *b, size_t n)
+static void find_roofs(Bench *b, size_t n, double warm_s)
 {
     double spread;
     b->normed = make_view(b, DTYPE_BF16, n, n);
     b->act = make_view(b, DTYPE_BF16, n, n);
     b->w = make_weight(b, WEIGHT_MATRIX, n, n);
+    warm_up(b, do_linear, warm_s);
     gemm_roof = 2.0 * (double)n * (double)n * (double)n / measure(b, do_linear, &spread) / 1e12;
     b->from = b->normed.data, b->to = b->act.data, b->bytes = n * n * 2;
     copy_roof = 2.0 * (double)b->bytes / measure(b, do_copy, &spread) / 1e9;
@@ -311,13 +324,13 @@ static void bench_moe(Bench *b)
     free(b->experts);
 }
 
-static void bench_kernels(const Shape *s, const Shape *mixture, size_t rows, int device, size_t roof)
+static void bench_kernels(const Shape *s, const Shape *mixture, size_t rows, int device, size_t roof, double warm_s)
 {
     Bench b;
     Error e;
     size_t q_cols = s->heads * s->head_dim, kv_cols = s->kv_heads * s->head_dim, t = rows;
     open_bench(&b, s, rows, device);
-    find_roofs(&b, roof);
+    find_roofs(&b, roof, warm_s);
     printf("Kernels, %zu rows, the shapes of %s:\n\n| kernel | microseconds | rate | of its roof | spread "
            "|\n|---|---|---|---|---|\n",
            rows, s->name);
@@ -479,52 +492,71 @@ static void remove_model(const char *folder)
     (void)rmdir(folder);
 }
 
-/* One removal sweep over a block of random tokens, after one that warms up. */
-static void bench_sweep(const Model *m, const Shape *s, size_t context, size_t rows, size_t memory, int device)
+/* Of one run_block() the wall time, and what the counters grew by. */
+typedef struct Measured {
+    double seconds, flops, naive, moved;
+} Measured;
+
+static int measure_block(Run *run, const TokenBlock *block, Measured *out, Error *e)
 {
-    Error e;
-    Session session;
-    OrderSet orders;
-    Run *run;
+    RunHooks hooks = {0};
+    RunCounters before = *run_get_counters(run);
+    double begin = progress_now_s();
+    int status = run_block(run, block, &hooks, e);
+    const RunCounters *now = run_get_counters(run);
+    *out = (Measured){.seconds = progress_now_s() - begin,
+                      .flops = now->flops - before.flops,
+                      .naive = now->flops_naive - before.flops_naive,
+                      .moved = now->weight_bytes_moved - before.weight_bytes_moved};
+    return status;
+}
+
+/* One removal sweep over a block of random tokens, after one that warms up. */
+static int bench_sweep(const Model *m, const Shape *s, size_t context, size_t rows, size_t memory, int device, Error *e)
+{
+    Session session = {0};
+    OrderSet orders = {0};
+    Run *run = NULL;
+    int32_t *ids = NULL;
+    size_t *starts = NULL;
+    Measured t;
     Rng rng;
     SessionOptions so = {
         .device = "cuda", .numerics = "fast", .dtype = "bf16", .memory_bytes = memory, .device_index = device, .ops = &wrapped};
-    must(session_open(m, &so, &session, &e), &e);
-    must(orders_generate("removal", (int)s->layers, 0, &orders, &e), &e);
+    int status = session_open(m, &so, &session, e);
+    if (status || (status = orders_generate("removal", (int)s->layers, 0, &orders, e)))
+        goto done;
     RunRequest q = {.orders = orders.orders, .n_orders = orders.n_orders, .longest_window = context, .total_rows = rows};
-    must(run_open(&session, &q, &run, &e), &e);
+    if ((status = run_open(&session, &q, &run, e)))
+        goto done;
     const RunSizes *z = run_get_sizes(run);
     size_t n = z->block_rows / context * context;
-    int32_t *ids = malloc(n * sizeof *ids);
-    size_t *starts = malloc((n / context + 1) * sizeof *starts);
+    ids = malloc(n * sizeof *ids);
+    starts = malloc((n / context + 1) * sizeof *starts);
     rng_seed(&rng, 7, context);
     for (size_t i = 0; i < n; i++)
         ids[i] = (int32_t)rng_below(&rng, s->vocab);
     for (size_t i = 0; i <= n / context; i++)
         starts[i] = i * context;
     TokenBlock block = {.ids = ids, .window_start = starts, .n_rows = n, .n_windows = n / context};
-    RunHooks hooks = {0};
-    must(run_block(run, &block, &hooks, &e), &e);
-    double flops = run_get_counters(run)->flops, naive = run_get_counters(run)->flops_naive,
-           moved = run_get_counters(run)->weight_bytes_moved, begin = progress_now_s();
-    must(run_block(run, &block, &hooks, &e), &e);
-    double seconds = progress_now_s() - begin;
-    flops = run_get_counters(run)->flops - flops;
-    naive = run_get_counters(run)->flops_naive - naive;
-    moved = run_get_counters(run)->weight_bytes_moved - moved;
+    if ((status = measure_block(run, &block, &t, e)) || (status = measure_block(run, &block, &t, e)))
+        goto done;
     printf("| %s, %zu layers%s | %zu | %zu | %.2f | %.0f | %.0f | %.0f %% | %.2f | %.1f | %.1f of %.1f |\n", s->name, s->layers,
-           streams ? ", streamed" : "", context, n, seconds, (double)n * (double)orders.n_orders / seconds,
-           flops / seconds / 1e12, 100 * flops / seconds / 1e12 / gemm_roof, naive / flops, moved / seconds / 1e9,
-           (double)z->total_bytes / 0x1p30, (double)(memory ? memory : session.memory_bytes) / 0x1p30);
+           streams ? ", streamed" : "", context, n, t.seconds, (double)n * (double)orders.n_orders / t.seconds,
+           t.flops / t.seconds / 1e12, 100 * t.flops / t.seconds / 1e12 / gemm_roof, t.naive / t.flops,
+           t.moved / t.seconds / 1e9, (double)z->total_bytes / 0x1p30,
+           (double)(memory ? memory : session.memory_bytes) / 0x1p30);
     fflush(stdout);
+done:
     run_close(run);
     order_set_free(&orders);
     session_close(&session);
     free(ids);
     free(starts);
+    return status;
 }
 
-/* budget > 0: weights are streamed under it. */
+/* budget > 0: weights are streamed under it. What fails is a line of the table; the others are tried all the same. */
 static void bench_model(const Shape *s, const size_t *contexts, size_t n_contexts, size_t rows, size_t budget, int device)
 {
     Error e;
@@ -538,8 +570,12 @@ static void bench_model(const Shape *s, const size_t *contexts, size_t n_context
     int status = model_open(folder, &m, &e);
     if (!status) {
         streams = budget > 0;
-        for (size_t i = 0; i < n_contexts; i++)
-            bench_sweep(&m, s, contexts[i], rows, budget, device);
+        for (size_t i = 0; i < n_contexts; i++) {
+            if (!bench_sweep(&m, s, contexts[i], rows, budget, device, &e))
+                continue;
+            printf("| %s | %zu | failed: %s | | | | | | | |\n", s->name, contexts[i], e.text);
+            failed = true;
+        }
         model_close(&m);
     }
     remove_model(folder);
@@ -571,7 +607,8 @@ int main(int argc, char **argv)
     wrapped.weight_prepare = random_prepare;
     wrapped.embed = random_embed;
     printf("Device: %s, %.0f GiB, compute capability %d.%d.\n\n", d.name, (double)d.total_bytes / 0x1p30, d.major, d.minor);
-    bench_kernels(small ? &tiny : &llama, small ? &tiny_mixture : &mixtral, small ? 64 : 8192, device, small ? 64 : 8192);
+    bench_kernels(small ? &tiny : &llama, small ? &tiny_mixture : &mixtral, small ? 64 : 8192, device, small ? 64 : 8192,
+                  small ? 0 : 1);
     printf("Removal sweeps (the intact order and one for each layer), random bf16 weights:\n\n"
            "| model | context | tokens a block | seconds a block | tokens/s, all orders | TFLOP/s | of cuBLAS | FLOPs of the "
            "loop / of the tree "
@@ -584,5 +621,5 @@ int main(int argc, char **argv)
         bench_model(&mixtral, contexts, 2, 8192, 0, device);
         bench_model(&llama, contexts + 1, 1, 32768, (size_t)12 << 30, device); /* streamed: the longest, last */
     }
-    return 0;
+    return failed;
 }
