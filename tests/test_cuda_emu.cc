@@ -1,6 +1,7 @@
 /* test_cuda_emu.cc: the emulation of tests/cuda_emu itself: small kernels that are right pass without a report under many seeds, and
  * each thing that the execution model forbids is reported, with its place. */
 #include <stdlib.h>
+#include <string.h>
 #include <string>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -522,8 +523,116 @@ static size_t wrong_sums(bool wait)
 static void test_streams_run_in_any_legal_order(void)
 {
     CHECK(wrong_sums(true) == 0);
+    emu_quiet(true);
     CHECK(wrong_sums(false) > 5);
+    emu_quiet(false);
     emu_clear();
+}
+
+/* Two streams and what lies between them; reported whatever order the seed chose. */
+struct Streams {
+    cudaStream_t a, b;
+    cudaEvent_t event;
+    int *pinned;
+    Array<int> x;
+    Streams() : x(std::vector<int>(32, 0))
+    {
+        cudaStreamCreateWithFlags(&a, cudaStreamNonBlocking);
+        cudaStreamCreateWithFlags(&b, cudaStreamNonBlocking);
+        cudaEventCreateWithFlags(&event, cudaEventDisableTiming);
+        cudaMallocHost((void **)&pinned, 128);
+        memset(pinned, 0, 128);
+    }
+    ~Streams()
+    {
+        cudaFreeHost(pinned);
+        cudaEventDestroy(event);
+        cudaStreamDestroy(a);
+        cudaStreamDestroy(b);
+    }
+};
+
+static void test_order_of_streams(void)
+{
+    auto two = [](bool record, bool wait) {
+        return [=] {
+            Streams s;
+            CUDA_LAUNCH((add_one_kernel), 1, 32, 0, s.a, s.x.p);
+            if (record)
+                cudaEventRecord(s.event, s.a);
+            if (wait)
+                cudaStreamWaitEvent(s.b, s.event, 0);
+            CUDA_LAUNCH((add_one_kernel), 1, 32, 0, s.b, s.x.p);
+        };
+    };
+    expect("an event between two streams", nullptr, two(true, true));
+    expect("no wait between two streams", "that another stream uses", two(true, false));
+    expect("no record between two streams", "that another stream uses", two(false, true));
+    expect("the host waits between two streams", nullptr, [] {
+        Streams s;
+        CUDA_LAUNCH((add_one_kernel), 1, 32, 0, s.a, s.x.p);
+        cudaStreamSynchronize(s.a);
+        CUDA_LAUNCH((add_one_kernel), 1, 32, 0, s.b, s.x.p);
+    });
+    expect("the host waits for another stream", "that another stream uses", [] {
+        Streams s;
+        CUDA_LAUNCH((add_one_kernel), 1, 32, 0, s.a, s.x.p);
+        cudaStreamSynchronize(s.b);
+        CUDA_LAUNCH((add_one_kernel), 1, 32, 0, s.b, s.x.p);
+    });
+    expect("an event recorded too early", "that another stream uses", [] {
+        Streams s;
+        cudaEventRecord(s.event, s.a);
+        CUDA_LAUNCH((add_one_kernel), 1, 32, 0, s.a, s.x.p);
+        cudaStreamWaitEvent(s.b, s.event, 0);
+        CUDA_LAUNCH((add_one_kernel), 1, 32, 0, s.b, s.x.p);
+    });
+    expect("a copy over what a kernel reads", "race: writes", [] {
+        Streams s;
+        CUDA_LAUNCH((add_one_kernel), 1, 32, 0, s.a, s.x.p);
+        cudaMemcpyAsync(s.x.p, s.pinned, 128, cudaMemcpyHostToDevice, s.b);
+    });
+    expect("two streams read", nullptr, [] {
+        Streams s;
+        cudaMemcpyAsync(s.pinned, s.x.p, 64, cudaMemcpyDeviceToHost, s.a);
+        cudaMemcpyAsync(s.pinned + 16, s.x.p, 64, cudaMemcpyDeviceToHost, s.b);
+    });
+}
+
+static void test_the_host_and_pinned_memory(void)
+{
+    expect("written before it was copied", "has written to pinned memory", [] {
+        for (int i = 0; i < 8; i++) { /* at times the copy runs at once */
+            Streams s;
+            cudaMemcpyAsync(s.x.p, s.pinned, 128, cudaMemcpyHostToDevice, s.a);
+            s.pinned[7] = 1;
+        }
+    });
+    expect("written after an event", nullptr, [] {
+        Streams s;
+        for (int i = 0; i < 8; i++) {
+            s.pinned[7] = i;
+            cudaMemcpyAsync(s.x.p, s.pinned, 128, cudaMemcpyHostToDevice, s.a);
+            cudaEventRecord(s.event, s.a);
+            cudaEventSynchronize(s.event);
+        }
+    });
+    expect("down, and up from there", nullptr, [] {
+        Streams s;
+        cudaMemcpyAsync(s.pinned, s.x.p, 128, cudaMemcpyDeviceToHost, s.a);
+        cudaMemcpyAsync(s.x.p, s.pinned, 128, cudaMemcpyHostToDevice, s.a);
+        CHECK(s.x.get()[3] == 0);
+    });
+    int early = 0;
+    for (uint64_t seed = 1; seed <= 40; seed++) { /* what will be written there is not what lies there */
+        emu_seed(seed);
+        Streams s;
+        cudaMemcpyAsync(s.pinned, s.x.p, 128, cudaMemcpyDeviceToHost, s.a);
+        early += s.pinned[3] != 0;
+        cudaStreamSynchronize(s.a);
+        CHECK(s.pinned[3] == 0);
+    }
+    CHECK(early > 20);
 }
 
 static void test_memory_is_counted(void)
@@ -556,6 +665,8 @@ int main(void)
     RUN(test_tensor_cores);
     RUN(test_bf16_rounds_to_nearest_even);
     RUN(test_streams_run_in_any_legal_order);
+    RUN(test_order_of_streams);
+    RUN(test_the_host_and_pinned_memory);
     RUN(test_memory_is_counted);
     return test_finish();
 }

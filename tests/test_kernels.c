@@ -457,6 +457,8 @@ static void attention(void)
         {2, 1, 16, 0, 0.25f, 0, 2, 5, 1000, 0, {9, 70}},
         {2, 1, 16, 40, 0.25f, 0, 1, 0, 3, 2, {9, 70}},
         {4, 2, 64, 0, 0.125f, 0, 0, 0, 0, 200, {70, 3}},
+        {4, 2, 64, 100, 0.125f, 0, 0, 0, 0, 70, {90, 65}},
+        {2, 1, 16, 30, 0.25f, 0, 0, 0, 0, 200, {70, 3}}, /* no query sees a key */
     };
     Kit k = open_kit(9);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
@@ -567,6 +569,33 @@ static void mixture(void)
         MixtureBound bound = {
             .k = &k, .x = x.r, .out = out.r, .gate_up = gate_up, .down = down, .routes = b, .top_k = top_k, .row = SIZE_MAX};
         CHECK(kit_compare(&k, out, mixture_bound, &bound) == 0);
+        END(&k);
+    }
+    kit_close(&k);
+}
+
+/* More experts than lanes of a warp or elements of a vector; ties at every distance. */
+static void route_among_many(void)
+{
+    enum { T = 6, K = 5 };
+    Kit k = open_kit(12);
+    for (int i = 0; i < 6; i++) {
+        size_t n = i % 3 == 0 ? 33 : i % 3 == 1 ? 64 : 100;
+        CASE(&k, "%s route among %zu", ops->name, n);
+        RouteSpec spec = {.n_experts = (int)n, .top_k = K, .normalise = i % 2};
+        Both logits = kit_view(&k, ops->act_dtype, T, n, 2, 3);
+        for (size_t r = 0; r < T; r++) /* the largest four are two and two alike, in other lanes or 32 apart */
+            for (size_t j = 0; j < 4; j++)
+                kit_set(logits, r, (7 * r + (r % 2 ? 32 : 5) * j) % n, j < 2 ? 4 : 5);
+        Routes a = {.expert = kit_bytes(&k, T * K * 4), .weight = kit_bytes(&k, T * K * 4)};
+        Routes b = {.expert = kit_bytes(&k, T * K * 4), .weight = kit_bytes(&k, T * K * 4)};
+        ops->route(k.ctx, a, logits.t, &spec);
+        ops_ref.route(k.ref_ctx, b, logits.r, &spec);
+        kit_sync(&k);
+        for (size_t r = 0; r < T * K; r++) {
+            CHECK_MSG(a.expert[r] == b.expert[r], "%s: %zu: %d, expected %d", k.what, r, a.expert[r], b.expert[r]);
+            CHECK_NEAR(a.weight[r], b.weight[r], 40 * 0x1p-24);
+        }
         END(&k);
     }
     kit_close(&k);
@@ -718,6 +747,7 @@ static void try_table(const Ops *table, const char *level, int threads)
     RUN_CHOSEN(embeddings);
     RUN_CHOSEN(attention);
     RUN_CHOSEN(mixture);
+    RUN_CHOSEN(route_among_many);
     RUN_CHOSEN(head);
     RUN_CHOSEN(pair_sums);
     RUN_CHOSEN(rows_compared);

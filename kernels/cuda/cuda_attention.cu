@@ -180,13 +180,12 @@ DEVICE_FN void shape_scores(const AttentionArgs &a, const AttentionItem &item, f
     }
 }
 
-/* The warp's rows, by way of its own part of the query tile. */
+/* The warp's rows, by way of its own part of the query tile, which the block has done with. */
 template <int DH, int MT>
 DEVICE_FN void store_rows(const AttentionArgs &a, const AttentionItem &item, Rows<DH, MT> &r, Shared<bf16> q, int first_row,
                           int column, int lane)
 {
     constexpr int stride = DH + PAD;
-    warp_sync();
 #pragma unroll
     for (int m = 0; m < MT; m++) {
 #pragma unroll

@@ -20,7 +20,7 @@ static ContextLayout layout(const OpsConfig *config)
     memset(&o, 0, sizeof o);
     /* of one op: positions or targets, or the items and segments of sequences of one row each */
     o.ring_part_bytes =
-        context_round(((size_t)256 << 10) + l->max_rows * (sizeof(AttentionItem) + 4 * sizeof(AttentionSegment)));
+        context_round(CONTEXT_RING_BYTES + l->max_rows * (sizeof(AttentionItem) + 4 * sizeof(AttentionSegment)));
     o.result_bytes = context_round(l->max_head_rows * (4 * sizeof(double) + 2 * sizeof(int32_t)));
     size_t at = 0;
     o.workspace = at, at += GEMM_WORKSPACE_BYTES;

@@ -15,8 +15,14 @@ extern "C" {
 #include "kernels/ops.h"
 }
 
-enum { CONTEXT_STAGES = 2, CONTEXT_RING_PARTS = 4, CONTEXT_SLOTS = 512, CONTEXT_PENDING = 16 };
-static const size_t CONTEXT_STAGE_BYTES = (size_t)32 << 20;
+enum { CONTEXT_STAGES = 2, CONTEXT_RING_PARTS = 4 };
+#ifdef STRATA_CUDA_EMU /* so small that what tests send goes round the ring, takes several stages and runs out of slots */
+enum { CONTEXT_SLOTS = 4, CONTEXT_PENDING = 3 };
+static const size_t CONTEXT_STAGE_BYTES = (size_t)8 << 10, CONTEXT_RING_BYTES = (size_t)4 << 10;
+#else
+enum { CONTEXT_SLOTS = 512, CONTEXT_PENDING = 16 };
+static const size_t CONTEXT_STAGE_BYTES = (size_t)32 << 20, CONTEXT_RING_BYTES = (size_t)256 << 10;
+#endif
 
 /* Where the parts of the scratch begin. */
 struct ContextLayout {

@@ -1,4 +1,5 @@
-/* emu_core.hh: what emu_core.cc (threads), emu_memory.cc (memory and its shadow) and emu_runtime.cc (the fake runtime) share. */
+/* emu_core.hh: what emu_core.cc (threads), emu_memory.cc (memory and its shadow), emu_streams.cc and
+ * emu_runtime.cc (the fake runtime) share. */
 #ifndef STRATA_TESTS_EMU_CORE_HH
 #define STRATA_TESTS_EMU_CORE_HH
 
@@ -63,6 +64,37 @@ struct Access {
 };
 enum { ASYNC = 3 };
 
+/* Order between pieces of work of different streams (emu_streams.cc). */
+enum { MAX_STREAMS = 16 }; /* 0: the default stream */
+
+struct Clock {
+    uint32_t at[MAX_STREAMS]; /* that many pieces of work of each stream happened before */
+};
+extern Clock clock_now; /* of the piece of work that runs, itself included */
+extern unsigned stream_now;
+
+struct Order { /* numbers of pieces of work, and their streams */
+    uint32_t wrote, read[2];
+    uint8_t wrote_by, read_by[2];
+};
+
+/* Whether the work that runs is ordered behind those that it must be behind; remembers it. */
+inline bool in_order(Order &o, bool write)
+{
+    auto before = [](uint32_t number, unsigned stream) { return number <= clock_now.at[stream]; };
+    bool good = before(o.wrote, o.wrote_by);
+    uint32_t me = clock_now.at[stream_now];
+    if (write) {
+        good = good && before(o.read[0], o.read_by[0]) && before(o.read[1], o.read_by[1]);
+        o = Order{me, {0, 0}, (uint8_t)stream_now, {0, 0}};
+    } else {
+        int i = before(o.read[0], o.read_by[0]) ? 0 : 1;
+        o.read[i] = me;
+        o.read_by[i] = (uint8_t)stream_now;
+    }
+    return good;
+}
+
 struct Cell {
     uint32_t run;         /* launch (global) or block run (shared) the accesses belong to */
     bool written;         /* something was stored here, ever */
@@ -72,6 +104,7 @@ struct Cell {
     bool atomics_blocks;  /* ... of several blocks */
     uint32_t lanes;       /* readers within read's warp, at read's epoch */
     Access write, read;
+    Order order;
 };
 
 struct Region { /* a device allocation, pinned host memory, or the shared memory of the running block */
@@ -98,6 +131,13 @@ void report_at(const void *where, const char *format, ...) __attribute__((format
 void report_place(Place place, const char *format, ...) __attribute__((format(printf, 2, 3)));
 size_t shared_limit_of(const void *function); /* what cudaFuncSetAttribute allowed, 48 KiB at first */
 size_t shared_most();                         /* of a block, static and dynamic together */
+/* Of memory that work of the runtime's own reads or writes. */
+void check_order(const void *p, size_t bytes, bool write);
+void run_all();
+void wait_for_all(); /* and the host knows it */
+cudaError_t state(); /* of the device: what most functions return */
+bool device_is_lost();
+void check_chosen(const char *what); /* that this thread has set its device */
 /* Work of the runtime's own, in the order of the stream: emu_peek() gives it the bytes behind device addresses. What it writes there
  * it must mark_written(). */
 void enqueue(cudaStream_t stream, std::function<void()> work);

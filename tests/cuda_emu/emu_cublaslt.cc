@@ -75,6 +75,7 @@ static char *bytes_of(const void *p, size_t n, const char *what, bool read)
             report("cublasLt: %s is read, of which byte %zu was never written", what, (i - first) * GRANULE);
             return nullptr;
         }
+    check_order(p, n, !read);
     return (char *)p + r->shift;
 }
 

@@ -213,9 +213,16 @@ static bool touch(Region *r, size_t at, size_t bytes, uint8_t kind, const void *
         Cell &c = r->cells[g];
         if (c.run != run) {
             bool written = !r->shared && c.written;
+            Order order = c.order;
             c = Cell();
             c.run = run;
             c.written = written;
+            c.order = order;
+        }
+        if (!r->shared && !in_order(c.order, kind != READ)) {
+            report_at(where, "race: %s byte %zu of a device array that another stream uses, without an event in between",
+                      words[kind], g * GRANULE);
+            good = false;
         }
         if (kind == READ || kind == ATOMIC) {
             if (!c.written && !r->pinned) {
@@ -243,6 +250,21 @@ static bool touch(Region *r, size_t at, size_t bytes, uint8_t kind, const void *
         c.write = Access{block.number, block.epoch, block.warp_time[current->warp], (uint16_t)current->index, kind, true};
     }
     return good;
+}
+
+void check_order(const void *p, size_t bytes, bool write)
+{
+    Region *r = region_of(p);
+    if (!r || !bytes)
+        return;
+    size_t first = (size_t)((const char *)p - r->base);
+    bool good = true;
+    for (size_t g = first / GRANULE; g <= (first + bytes - 1) / GRANULE; g++)
+        good = in_order(r->cells[g].order, write) && good;
+    if (!good)
+        report_place(Place{r->pinned ? "copy of pinned memory" : "copy of a device array", 0},
+                     "race: %s byte %zu and on, which another stream uses, without an event in between",
+                     words[write ? WRITE : READ], first);
 }
 
 static void *check(const void *p, size_t bytes, size_t align, uint8_t kind, const char *lo, const char *hi, const void *where)

@@ -1,35 +1,21 @@
-/* emu_runtime.cc: the fake CUDA runtime. A stream is a queue; what lies at the heads of the queues runs in an order chosen by the
- * seed, at once or as late as a synchronisation allows, so that a missing event or synchronisation changes results. Copies from
- * pageable host memory take their bytes at the call and copies to it are done when the call returns, as in CUDA; pinned memory is read and written
- * when the copy's turn comes. One device, a made-up one. */
+/* emu_runtime.cc: the fake CUDA runtime: memory, copies and the device, a made-up one; streams and events are emu_streams.cc's. Copies from
+ * pageable host memory take their bytes at the call and copies to it are done when the call returns, as in CUDA; pinned memory is read and
+ * written when the copy's turn comes. Until then the host may neither read nor write it: what a copy will write there is spoilt at the
+ * call, what it will read is looked at again when it runs. */
 #include "tests/cuda_emu/emu_core.hh"
 
 #include <algorithm>
-#include <deque>
+#include <list>
 #include <map>
 #include <memory>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 using namespace emu;
 
-struct CUevent_st {
-    uint64_t recorded, done;
-};
-
-struct Work {
-    std::function<void()> run;
-    CUevent_st *wait; /* runs once wait->done >= version */
-    uint64_t version;
-};
-
-struct CUstream_st {
-    std::deque<Work> queue;
-};
-
-static std::vector<CUstream_st *> streams;
 static cudaError_t last_error;
 static bool device_lost; /* a kernel failed: every call says so from then on, as CUDA does */
 static bool some_thread_chose;
@@ -66,67 +52,24 @@ static void arena_open()
     arena_used = 4096;
 }
 
-static bool run_one()
-{
-    std::vector<CUstream_st *> can;
-    for (CUstream_st *s : streams)
-        if (!s->queue.empty() && (!s->queue.front().wait || s->queue.front().wait->done >= s->queue.front().version))
-            can.push_back(s);
-    if (can.empty())
-        return false;
-    CUstream_st *s = can[random_below(can.size())];
-    Work w = std::move(s->queue.front());
-    s->queue.pop_front();
-    if (w.run)
-        w.run();
-    return true;
-}
-
-template <typename Done> static void run_until(Done done)
-{
-    while (!done())
-        if (!run_one()) {
-            report_place(Place{"emu_runtime", 0}, "streams wait for an event that nothing records");
-            return;
-        }
-}
-
-static void run_all()
-{
-    run_until([] { return std::all_of(streams.begin(), streams.end(), [](CUstream_st *s) { return s->queue.empty(); }); });
-}
-
-static void enqueue_waiting(cudaStream_t stream, std::function<void()> work, CUevent_st *wait, uint64_t version)
-{
-    if (!stream) { /* the default stream: behind everything, and at once */
-        run_all();
-        if (work)
-            work();
-        return;
-    }
-    stream->queue.push_back(Work{std::move(work), wait, version});
-    for (size_t n = random_below(8) ? 0 : random_below(4); n > 0 && run_one(); n--) /* mostly late, at times at once */
-        ;
-}
-
-void emu::enqueue(cudaStream_t stream, std::function<void()> work)
-{
-    enqueue_waiting(stream, std::move(work), nullptr, 0);
-}
-
 static cudaError_t failed(cudaError_t e)
 {
     last_error = e;
     return e;
 }
 
-static cudaError_t state()
+cudaError_t emu::state()
 {
     return device_lost ? failed(cudaErrorLaunchFailure) : cudaSuccess;
 }
 
+bool emu::device_is_lost()
+{
+    return device_lost;
+}
+
 /* Each thread has a current device of its own, at first number 0: where one thread names the device, all that use it must. */
-static void check_chosen(const char *what)
+void emu::check_chosen(const char *what)
 {
     if (some_thread_chose && !this_thread_chose)
         report_place(Place{what, 0}, "by a thread that has not set its device");
@@ -190,6 +133,8 @@ static void check_written(const char *p, size_t bytes, const char *what)
 static void move_row(char *to, const char *from, size_t width)
 {
     Region *a = region_of(to), *b = region_of(from);
+    check_order(from, width, false);
+    check_order(to, width, true);
     memmove(a && !a->pinned ? to + a->shift : to, b && !b->pinned ? from + b->shift : from, width);
     if (!a || a->pinned)
         return;
@@ -199,6 +144,47 @@ static void move_row(char *to, const char *from, size_t width)
     }
     for (size_t i = 0; i < width; i += GRANULE)
         a->cells[((size_t)(to - a->base) + i) / GRANULE].written = b->cells[((size_t)(from - b->base) + i) / GRANULE].written;
+}
+
+/* Pinned memory of ours that a copy in some queue will read or write. */
+struct PinnedUse {
+    const char *begin, *end;
+    bool writes;
+};
+static std::list<PinnedUse> pinned_uses;
+
+/* NULL where it is none, or where another copy that is still to come makes what lies there legitimate. */
+static PinnedUse *pinned_use(const void *p, size_t bytes, bool writes)
+{
+    auto it = pinned_blocks.upper_bound((char *)const_cast<void *>(p));
+    if (!is_pinned(p, bytes) || it == pinned_blocks.begin() || !(--it)->second.second)
+        return nullptr;
+    const char *begin = (const char *)p, *end = begin + bytes;
+    for (const PinnedUse &u : pinned_uses)
+        if (begin < u.end && u.begin < end && (writes || u.writes))
+            return nullptr;
+    pinned_uses.push_back(PinnedUse{begin, end, writes});
+    return &pinned_uses.back();
+}
+
+static void pinned_used(const PinnedUse *use)
+{
+    pinned_uses.remove_if([=](const PinnedUse &u) { return &u == use; });
+}
+
+static uint64_t sum_of(const void *p, size_t pitch, size_t width, size_t height)
+{
+    uint64_t sum = 0;
+    for (size_t r = 0; r < height; r++) {
+        const char *row = (const char *)p + r * pitch;
+        for (size_t i = 0; i < width; i += 8) {
+            uint64_t some = 0;
+            memcpy(&some, row + i, std::min(width - i, (size_t)8));
+            sum = (sum ^ some) * 0x9E3779B97F4A7C15u;
+            sum ^= sum >> 29;
+        }
+    }
+    return sum;
 }
 
 static cudaError_t copy_2d(void *to, size_t to_pitch, const void *from, size_t from_pitch, size_t width, size_t height,
@@ -225,13 +211,30 @@ static cudaError_t copy_2d(void *to, size_t to_pitch, const void *from, size_t f
             move_row((char *)to + r * to_pitch, source + r * pitch, width);
         }
     };
+    PinnedUse *reads = pinned_use(from, from_bytes, false), *writes = pinned_use(to, to_bytes, true);
+    uint64_t sum = reads ? sum_of(from, from_pitch, width, height) : 0;
+    if (writes)
+        for (size_t r = 0; r < height; r++)
+            memset((char *)to + r * to_pitch, 0xFB, width);
+    auto begun = [=]() {
+        if (reads && sum != sum_of(from, from_pitch, width, height))
+            report_place(Place{"copy", 0}, "the host has written to pinned memory that was still to be copied");
+        pinned_used(reads);
+        pinned_used(writes);
+    };
     if (!from_device && !is_pinned(from, from_bytes)) { /* staged: the caller may change it at once */
         auto staged = std::make_shared<std::vector<char>>(width * height);
         for (size_t r = 0; r < height; r++)
             memcpy(staged->data() + r * width, (const char *)from + r * from_pitch, width);
-        enqueue(stream, [=]() { rows(staged->data(), width); });
+        enqueue(stream, [=]() {
+            begun();
+            rows(staged->data(), width);
+        });
     } else {
-        enqueue(stream, [=]() { rows((const char *)from, from_pitch); });
+        enqueue(stream, [=]() {
+            begun();
+            rows((const char *)from, from_pitch);
+        });
     }
     if (blocking || (!to_device && !is_pinned(to, to_bytes)))
         return cudaStreamSynchronize(stream);
@@ -285,7 +288,7 @@ cudaError_t cudaFree(void *p)
 {
     if (!p)
         return cudaSuccess;
-    run_all();
+    wait_for_all();
     auto it = device_blocks.find((char *)p);
     if (it == device_blocks.end()) {
         report_place(Place{"cudaFree", 0}, "an address that cudaMalloc did not give, or freed twice");
@@ -319,7 +322,7 @@ cudaError_t cudaMallocHost(void **p, size_t bytes)
 
 static cudaError_t unpin(void *p, bool ours)
 {
-    run_all();
+    wait_for_all();
     auto it = pinned_blocks.find((char *)p);
     if (it == pinned_blocks.end() || it->second.second != ours) {
         report_place(Place{"cudaFreeHost", 0}, "host memory that was not pinned this way");
@@ -387,6 +390,7 @@ cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t stre
         return failed(cudaErrorInvalidValue);
     enqueue(stream, [=]() {
         memset(emu_peek(to), value, bytes);
+        check_order(to, bytes, true);
         mark_written(to, bytes, true);
     });
     return state();
@@ -395,105 +399,6 @@ cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t stre
 cudaError_t cudaMemset(void *to, int value, size_t bytes)
 {
     return cudaMemsetAsync(to, value, bytes, nullptr);
-}
-
-/* ---- streams and events ---- */
-
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags)
-{
-    (void)flags;
-    streams.push_back(*stream = new CUstream_st());
-    return cudaSuccess;
-}
-
-cudaError_t cudaStreamCreate(cudaStream_t *stream)
-{
-    return cudaStreamCreateWithFlags(stream, 0);
-}
-
-cudaError_t cudaStreamDestroy(cudaStream_t stream)
-{
-    if (!stream)
-        return cudaSuccess;
-    cudaStreamSynchronize(stream);
-    streams.erase(std::remove(streams.begin(), streams.end(), stream), streams.end());
-    delete stream;
-    return cudaSuccess;
-}
-
-cudaError_t cudaStreamSynchronize(cudaStream_t stream)
-{
-    if (stream)
-        run_until([=] { return stream->queue.empty(); });
-    else
-        run_all();
-    return state();
-}
-
-cudaError_t cudaDeviceSynchronize(void)
-{
-    run_all();
-    return state();
-}
-
-cudaError_t cudaStreamQuery(cudaStream_t stream)
-{
-    run_one();
-    return device_lost ? state() : stream && !stream->queue.empty() ? cudaErrorNotReady : cudaSuccess;
-}
-
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned flags)
-{
-    (void)flags;
-    *event = new CUevent_st();
-    return cudaSuccess;
-}
-
-cudaError_t cudaEventCreate(cudaEvent_t *event)
-{
-    return cudaEventCreateWithFlags(event, 0);
-}
-
-cudaError_t cudaEventDestroy(cudaEvent_t event)
-{
-    run_all();
-    delete event;
-    return cudaSuccess;
-}
-
-cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream)
-{
-    uint64_t version = ++event->recorded;
-    check_chosen("cudaEventRecord");
-    enqueue(stream, [=]() { event->done = std::max(event->done, version); });
-    return state();
-}
-
-cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags)
-{
-    (void)flags;
-    if (event->recorded > event->done)
-        enqueue_waiting(stream, nullptr, event, event->recorded);
-    return state();
-}
-
-cudaError_t cudaEventSynchronize(cudaEvent_t event)
-{
-    uint64_t version = event->recorded;
-    run_until([=] { return event->done >= version; });
-    return state();
-}
-
-cudaError_t cudaEventQuery(cudaEvent_t event)
-{
-    run_one();
-    return device_lost ? state() : event->done < event->recorded ? cudaErrorNotReady : cudaSuccess;
-}
-
-cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to)
-{
-    *ms = 1;
-    return from->done < from->recorded || to->done < to->recorded ? cudaErrorNotReady : state();
 }
 
 /* ---- the device ---- */
@@ -565,7 +470,7 @@ cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total_bytes)
 
 cudaError_t cudaDeviceReset(void)
 {
-    run_all();
+    wait_for_all();
     device_lost = false;
     last_error = cudaSuccess;
     return cudaSuccess;

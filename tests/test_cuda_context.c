@@ -1,0 +1,314 @@
+/* test_cuda_context.c: what stands around the arithmetic of the device tables: results of the head that are still on their way, failures
+ * that surface at sync() and are then forgotten, memory that runs out, entries of cuda/exact against the bits of cpu/exact where no golden
+ * hash comes by, and what benchmarks ask of a device. */
+#include "tests/cuda_under_test.h"
+#include "tests/kernel_harness.h"
+#include "tests/test.h"
+
+static const CudaEntry *entry;
+static const OpsLimits limits = {.max_rows = 40,
+                                 .max_head_rows = 8,
+                                 .max_seq = 40,
+                                 .d_model = 40,
+                                 .d_ff = 40,
+                                 .n_heads = 2,
+                                 .n_kv_heads = 2,
+                                 .head_dim = 64,
+                                 .n_experts = 4,
+                                 .top_k = 2,
+                                 .vocab = 300};
+
+static void the_table_is_there(void)
+{
+    entry = cuda_under_test();
+    if (!entry)
+        SKIP("no device table");
+}
+
+static Kit open_kit(const Ops *ops)
+{
+    Kit k;
+    kit_open(&k, ops, 2, &limits);
+    k.lend = entry->lend;
+    k.take_back = entry->take_back;
+    rng_seed(&k.rng, 20261123, 1);
+    return k;
+}
+
+/* ---- results of the head ---- */
+
+enum { CALLS = 20, ROWS = 5, VOCAB = 70, WIDTH = 9 };
+
+typedef struct Results {
+    double nll[ROWS], kl[ROWS], starts[ROWS], lse[ROWS];
+    int32_t rank[ROWS], top1[ROWS];
+} Results;
+
+/* CALLS passes of the head, every third an intact one that the later ones are measured against; `late`: the KL is that to the intact pass
+ * before the last, whose logsumexp the device no longer holds. Synchronised after each call or only at the end. */
+static void ask_head(Kit *k, Both *x, const Weight *w, View *logits, uint8_t starts[2][VOCAB], bool late, bool each,
+                     Results *out)
+{
+    static const int32_t targets[ROWS] = {3, 0, 69, -1, 17};
+    memset(out, 0, CALLS * sizeof *out);
+    for (int i = 0; i < CALLS; i++) {
+        bool is_intact = i % 3 == 0;
+        int intact = i / 3 * 3 - (late && i > 3 ? 3 : 0);
+        Results *r = &out[i];
+        HeadArgs a = {.x = x[i].t,
+                      .w = w,
+                      .logit_scale = 1,
+                      .targets = targets,
+                      .word_start = starts[i / 5 % 2],
+                      .logits = logits[i],
+                      .intact_logits = is_intact ? NULL : &logits[intact],
+                      .intact_lse = is_intact ? NULL : out[intact].lse,
+                      .nll = r->nll,
+                      .kl = r->kl,
+                      .word_start_logp = r->starts,
+                      .lse = r->lse,
+                      .rank = r->rank,
+                      .top1 = r->top1};
+        k->ops->head(k->ctx, &a);
+        if (each)
+            kit_sync(k);
+    }
+    kit_sync(k);
+}
+
+static void results_on_their_way(void)
+{
+    static Results at_once[CALLS], at_the_end[CALLS];
+    Kit k = open_kit(entry->fast);
+    snprintf(k.what, sizeof k.what, "head without sync");
+    WeightPart part = kit_part(&k, DTYPE_F32, VOCAB, WIDTH, false, 1);
+    BothWeight w = kit_weight(&k, WEIGHT_MATRIX, &part, 1);
+    Both x[CALLS];
+    View logits[CALLS];
+    uint8_t starts[2][VOCAB];
+    for (int i = 0; i < CALLS; i++) {
+        x[i] = kit_view(&k, k.ops->gemm_dtype, ROWS, WIDTH, 0, 2);
+        logits[i] = kit_view(&k, k.ops->logit_dtype, ROWS, VOCAB, 0, 0).t;
+    }
+    for (int i = 0; i < VOCAB; i++) {
+        starts[0][i] = i % 3 == 0;
+        starts[1][i] = i % 4 == 0;
+    }
+    for (int late = 0; late < 2; late++) {
+        ask_head(&k, x, &w.t, logits, starts, late, true, at_once);
+        ask_head(&k, x, &w.t, logits, starts, late, false, at_the_end);
+        for (int i = 0; i < CALLS; i++) {
+            CHECK_MSG(memcmp(&at_once[i], &at_the_end[i], sizeof at_once[i]) == 0, "late %d call %d", late, i);
+            CHECK(at_once[i].lse[4] > 0 && at_once[i].rank[3] == -1);
+            CHECK(i % 3 == 0 ? at_once[i].kl[0] == 0 : at_once[i].kl[0] > 0);
+        }
+        CHECK(at_once[0].starts[0] != at_once[6].starts[0]);
+    }
+    CHECK(kit_end_case(&k) == 0);
+    kit_close(&k);
+}
+
+/* ---- failures ---- */
+
+static void expect_failure(const Kit *k, const char *op, const char *why)
+{
+    Error e = {""};
+    CHECK_MSG(k->ops->sync(k->ctx, &e) != 0 && strstr(e.text, op) && strstr(e.text, why), "%s: %s", op, e.text);
+    CHECK(k->ops->sync(k->ctx, &e) == 0);
+}
+
+static void failures_surface_at_sync(void)
+{
+    Kit k = open_kit(entry->fast);
+    Results r;
+    int32_t targets[9] = {0};
+    WeightPart part = kit_part(&k, DTYPE_F32, 9, 4, false, 1), wide = kit_part(&k, DTYPE_F32, 100, 4, false, 1);
+    WeightPart narrow = kit_part(&k, DTYPE_F32, 4, 50, false, 1);
+    BothWeight w = kit_weight(&k, WEIGHT_MATRIX, &part, 1), gate_up = kit_weight(&k, WEIGHT_MATRIX, &wide, 1),
+               down = kit_weight(&k, WEIGHT_MATRIX, &narrow, 1);
+    Both x = kit_view(&k, k.ops->gemm_dtype, 9, 4, 0, 1), logits = kit_view(&k, k.ops->logit_dtype, 9, 9, 0, 1);
+    HeadArgs a = {.x = x.t,
+                  .w = &w.t,
+                  .logit_scale = 1,
+                  .targets = targets,
+                  .logits = logits.t,
+                  .nll = r.nll,
+                  .kl = r.kl,
+                  .word_start_logp = r.starts,
+                  .lse = r.lse,
+                  .rank = r.rank,
+                  .top1 = r.top1};
+    k.ops->head(k.ctx, &a);
+    k.ops->clip(k.ctx, x.t, 100); /* later calls go on */
+    expect_failure(&k, "head", "more rows or words");
+    ExpertWeights experts[4];
+    for (int e = 0; e < 4; e++)
+        experts[e] = (ExpertWeights){.gate_up = gate_up.t, .down = down.t};
+    RouteSpec spec = {.n_experts = 4, .top_k = 1};
+    Routes routes = {.expert = kit_bytes(&k, 9 * 4), .weight = kit_bytes(&k, 9 * 4)};
+    k.ops->moe(k.ctx, x.t, x.t, routes, experts, &spec, ACT_SILU);
+    expect_failure(&k, "moe", "a wider expert");
+    CHECK(kit_end_case(&k) == 0);
+    kit_close(&k);
+    k = open_kit(entry->exact);
+    Both many = kit_view(&k, DTYPE_F32, 2, 3, 0, 1);
+    View in[65];
+    for (int i = 0; i < 65; i++)
+        in[i] = many.t;
+    k.ops->mean(k.ctx, many.t, in, 65);
+    expect_failure(&k, "mean", "more members");
+    kit_close(&k);
+}
+
+/* Memory that runs out at any size is an error, and nothing is kept. */
+static void memory_runs_out(void)
+{
+    void (*limit)(size_t) = NULL;
+    size_t (*allocated)(void) = NULL;
+    void *set = cuda_emulation("emu_memory_limit"), *get = cuda_emulation("emu_allocated");
+    memcpy(&limit, &set, sizeof limit);
+    memcpy(&allocated, &get, sizeof allocated);
+    if (!limit || !allocated)
+        return; /* a device has what it has */
+    const Ops *ops = entry->fast;
+    OpsConfig config = {.limits = limits};
+    OpsContext *c = NULL;
+    Error e = {""};
+    size_t before = allocated(), bytes = ops->context_bytes(&config);
+    limit(before + bytes - 1);
+    CHECK(ops->open(&config, &c, &e) != 0 && strstr(e.text, "of scratch: out of memory"));
+    CHECK(allocated() == before);
+    limit(before + bytes);
+    CHECK(ops->open(&config, &c, &e) == 0);
+    void *memory = NULL;
+    CHECK(ops->alloc(c, 100, &memory, &e) != 0 && !memory && strstr(e.text, "out of memory"));
+    CHECK(ops->sync(c, &e) == 0);
+    limit(0);
+    CHECK(ops->memory_available(0) > (size_t)1 << 30);
+    ops->close(c);
+    CHECK(allocated() == before);
+    config.limits.head_dim = 257;
+    CHECK(ops->open(&config, &c, &e) != 0 && strstr(e.text, "at most 256"));
+}
+
+/* ---- cuda/exact against cpu/exact ---- */
+
+static void exact_entries(void)
+{
+    const Ops *device = entry->exact, *host = &ops_cpu_exact;
+    Kit k = open_kit(device);
+    OpsContext *c = NULL;
+    Error e;
+    OpsConfig config = {.limits = limits, .pool = k.pool};
+    if (host->open(&config, &c, &e)) {
+        CHECK_MSG(false, "%s", e.text);
+        return;
+    }
+    static const size_t ns[] = {1, 7, 33, 300};
+    for (int i = 0; i < 8; i++) {
+        size_t n = ns[i % 4], t = 7, bytes = t * n * sizeof(float);
+        snprintf(k.what, sizeof k.what, "exact entries n %zu", n);
+        View a = kit_view(&k, DTYPE_F32, t, n, 0, 3).t, b = kit_view(&k, DTYPE_F32, t, n, 0, 3).t,
+             gate = kit_view(&k, DTYPE_F32, t, 1, 0, 3).t, got = kit_view(&k, DTYPE_F32, t, n, 0, 1).t,
+             want = kit_view(&k, DTYPE_F32, t, n, 0, 1).t;
+        double dots[21], host_dots[21];
+        kit_freeze(&k, a.data);
+        for (int op = 0; op < 6; op++) {
+            const Ops *const tables[] = {device, host};
+            for (int which = 0; which < 2; which++) {
+                const Ops *o = tables[which];
+                OpsContext *on = which ? c : k.ctx;
+                View out = which ? want : got;
+                if (op == 0)
+                    o->add(on, out, a, b, 0.3f);
+                else if (op == 1)
+                    o->add_gated(on, out, a, b, i < 4 ? gate : (View){0});
+                else if (op == 2)
+                    o->mean(on, out, (View[]){a, b, a, b, b}, 5);
+                else if (op == 3)
+                    o->act(on, out, a, (ActKind)(i % 5));
+                else if (op == 4)
+                    o->add(on, out, a, b, 1), o->clip(on, out, 1.1f);
+                else
+                    o->row_dots(on, which ? host_dots : dots, a, b);
+            }
+            kit_sync(&k);
+            CHECK_MSG(memcmp(got.data, want.data, bytes) == 0, "%s: op %d", k.what, op);
+        }
+        CHECK(memcmp(dots, host_dots, sizeof dots) == 0);
+        CHECK(kit_end_case(&k) == 0);
+    }
+    host->close(c);
+    kit_close(&k);
+}
+
+/* ---- what benchmarks use ---- */
+
+typedef struct Fill {
+    Kit *k;
+    void *memory;
+} Fill;
+
+static void fill_again(void *arg)
+{
+    const Fill *f = arg;
+    entry->bench->fill(f->k->ctx, f->memory, DTYPE_F32, 5000, 2, 8);
+}
+
+static void numbers_for_benchmarks(void)
+{
+    enum { N = 5000 };
+    static double first[N], second[N], again[N];
+    Kit k = open_kit(entry->fast);
+    Error e;
+    void *a = NULL, *b = NULL;
+    CHECK(k.ops->alloc(k.ctx, N * sizeof(float), &a, &e) == 0 && k.ops->alloc(k.ctx, N * sizeof(float), &b, &e) == 0);
+    View x = {a, DTYPE_F32, 5, N / 5, N / 5}, y = {b, DTYPE_F32, 5, N / 5, N / 5};
+    entry->bench->fill(k.ctx, a, DTYPE_F32, N, 2, 7);
+    entry->bench->copy(k.ctx, b, a, N * sizeof(float));
+    k.ops->download(k.ctx, first, y);
+    double ms = -1, low = 0, high = 0, sum = 0;
+    CHECK(entry->bench->time(k.ctx, fill_again, &(Fill){&k, a}, &ms, &e) == 0 && ms > 0);
+    k.ops->download(k.ctx, second, x);
+    entry->bench->fill(k.ctx, a, DTYPE_F32, N, 2, 7);
+    k.ops->download(k.ctx, again, x);
+    kit_sync(&k);
+    for (int i = 0; i < N; i++) {
+        low = first[i] < low ? first[i] : low;
+        high = first[i] > high ? first[i] : high;
+        sum += first[i];
+    }
+    CHECK(memcmp(first, again, sizeof first) == 0 && memcmp(first, second, sizeof first) != 0);
+    /* uniform in [-2, 2): the ends are missed by 0.01 with e^-12, the mean is 0 +- 5 deviations of 1.16 / sqrt(5000) */
+    CHECK(low >= -2 && low < -1.99 && high < 2 && high > 1.99 && fabs(sum / N) < 0.083);
+    CudaDevice d;
+    int n = 0;
+    CHECK(entry->count(&n, &e) == 0 && n > 0 && entry->describe(0, &d, &e) == 0);
+    CHECK(d.name[0] && d.major > 6 && d.free_bytes > 0 && d.free_bytes <= d.total_bytes);
+    CHECK(entry->describe(4711, &d, &e) != 0 && strstr(e.text, "GPU 4711"));
+    k.ops->free(k.ctx, a, N * sizeof(float));
+    k.ops->free(k.ctx, b, N * sizeof(float));
+    kit_close(&k);
+}
+
+static void nothing_was_violated(void)
+{
+    CHECK(cuda_violations() == 0);
+}
+
+int main(void)
+{
+    RUN(the_table_is_there);
+    if (entry) {
+        for (uint64_t seed = 1; seed <= 3; seed++) { /* another order of the streams */
+            cuda_seed(seed);
+            RUN(results_on_their_way);
+        }
+        RUN(failures_surface_at_sync);
+        RUN(memory_runs_out);
+        RUN(exact_entries);
+        RUN(numbers_for_benchmarks);
+        RUN(nothing_was_violated);
+    }
+    return test_finish();
+}
