@@ -99,6 +99,7 @@ static void attend_tile(const CpuAttention *a, const AttnSeq *s, size_t n_keys, 
     long last = first_position + (long)n_q - 1, begin = spec->window > 0 ? first_position - spec->window + 1 : 0;
     size_t lo = begin > 0 ? (size_t)begin : 0, hi = last < 0 ? 0 : (size_t)last + 1;
     hi = hi < n_keys ? hi : n_keys;
+    lo = lo < hi ? lo : hi;
     float *scores = a->c->scores + (size_t)thread * ATTENTION_TILE * a->c->config.limits.max_seq;
     size_t ld = hi > lo ? hi - lo : 1;
     float *out = cpu_row(a->out, s->q_row + first_q) + (size_t)head * dh;
