@@ -37,7 +37,7 @@ static Kit open_kit(const Ops *ops)
 
 /* ---- results of the head ---- */
 
-enum { CALLS = 20, ROWS = 5, VOCAB = 70, WIDTH = 9 };
+enum { CALLS = 8, ROWS = 5, VOCAB = 70, WIDTH = 9 };
 
 typedef struct Results {
     double nll[ROWS], kl[ROWS], starts[ROWS], lse[ROWS];
@@ -59,7 +59,7 @@ static void ask_head(Kit *k, Both *x, const Weight *w, View *logits, uint8_t sta
                       .w = w,
                       .logit_scale = 1,
                       .targets = targets,
-                      .word_start = starts[i / 5 % 2],
+                      .word_start = starts[i / 4 % 2],
                       .logits = logits[i],
                       .intact_logits = is_intact ? NULL : &logits[intact],
                       .intact_lse = is_intact ? NULL : out[intact].lse,
@@ -300,7 +300,7 @@ int main(void)
 {
     RUN(the_table_is_there);
     if (entry) {
-        for (uint64_t seed = 1; seed <= 3; seed++) { /* another order of the streams */
+        for (uint64_t seed = 1; seed <= 2; seed++) { /* another order of the streams */
             cuda_seed(seed);
             RUN(results_on_their_way);
         }
