@@ -20,6 +20,7 @@
 #include "engine/base/strbuf.h"
 #include "engine/run.h"
 #include "kernels/cuda/cuda_entry.h"
+#include "strata_version.h"
 
 typedef struct Shape {
     const char *name;
@@ -606,7 +607,8 @@ int main(int argc, char **argv)
     wrapped = *entry->fast;
     wrapped.weight_prepare = random_prepare;
     wrapped.embed = random_embed;
-    printf("Device: %s, %.0f GiB, compute capability %d.%d.\n\n", d.name, (double)d.total_bytes / 0x1p30, d.major, d.minor);
+    printf("Device: %s, %.0f GiB, compute capability %d.%d. Built from commit %s.\n\n", d.name, (double)d.total_bytes / 0x1p30,
+           d.major, d.minor, STRATA_COMMIT);
     bench_kernels(small ? &tiny : &llama, small ? &tiny_mixture : &mixtral, small ? 64 : 8192, device, small ? 64 : 8192,
                   small ? 0 : 1);
     printf("Removal sweeps (the intact order and one for each layer), random bf16 weights:\n\n"

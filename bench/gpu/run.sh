@@ -113,7 +113,7 @@ measure() {
     {
         echo '# Speed on a GPU'
         echo
-        echo "Written by \`make gpu-bench\` ($(date -u +%Y-%m-%d), commit $(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)). Shares are of the roofs measured in the same run."
+        echo "Written by \`make gpu-bench\` ($(date -u +%Y-%m-%d)). Shares are of the roofs measured in the same run."
         [ "$what" = all ] && [ $status = 0 ] && echo "Every kernel and the forward pass were verified on this device before (\`make gpu-test\`)."
         echo
     } | tee "$out"
