@@ -23,7 +23,8 @@
  *   async_copy_commit(), async_copy_wait<N>()      all but the latest N groups of this thread have arrived (others: block_sync() after)
  *   load_matrix_x4(r, row), _x4_transposed, _x2, _x2_transposed       ldmatrix: lane l gives row l % 8 of matrix l / 8, 16 bytes
  *   mma_bf16(d, a, b)                   d += a b: m16n8k16, bf16 in, f32 out (mma.sync; registers laid out as PTX says)
- *   fast_exp2(x), fast_rcp(x)           2 ULP approximations
+ *   fast_exp2(x), fast_rcp(x)           2 ULP approximations; results below 2^-126 are 0
+ *   fast_exp(x)                         e^x to 2 + |x| ULP
  *   count_bits(x)                       of an unsigned, those set
  *
  * Rules that the emulation enforces: blocks of a launch never depend on one another (no fences, no last block: launch again); all
@@ -276,6 +277,11 @@ DEVICE_FN float f32_of(bf16 x)
 DEVICE_FN float f32_of(float x)
 {
     return x;
+}
+
+DEVICE_FN float fast_exp(float x)
+{
+    return fast_exp2(1.4426950408889634f * x);
 }
 
 /* f32 to what an array of T holds: Narrow<T>::of(x). */

@@ -81,11 +81,11 @@ DEVICE_FN void see(Seen &s, const float (&z)[N], const float (&x)[N], const uint
     float sum = 0, starts = 0, kl = 0;
 #pragma unroll
     for (int j = 0; j < N; j++) {
-        float e = expf(z[j] - s.most);
+        float e = fast_exp(z[j] - s.most);
         sum += e;
         starts += start[j] ? e : 0.0f;
         if (intact)
-            kl += expf(x[j] - x_lse) * (x[j] - z[j]);
+            kl += fast_exp(x[j] - x_lse) * (x[j] - z[j]);
     }
     s.sum += (double)sum;
     s.starts += (double)starts;

@@ -456,14 +456,17 @@ DEVICE_FN int count_bits(unsigned x)
     return __builtin_popcount(x);
 }
 
+/* The worst that ex2.approx.ftz and rcp.approx.ftz may do: 2 ULP off, and 0 for what is smaller than a normal number. */
 DEVICE_FN float fast_exp2(float x)
 {
-    return exp2f(x);
+    float y = x == 0 ? 1.0f : exp2f(x) * (1.0f + 0x1p-22f); /* of 0 it is 1 */
+    return y < 0x1p-126f ? 0.0f : y;
 }
 
 DEVICE_FN float fast_rcp(float x)
 {
-    return 1.0f / x;
+    float y = 1.0f / x * (1.0f - 0x1p-23f);
+    return fabsf(y) < 0x1p-126f ? copysignf(0.0f, y) : y;
 }
 
 DEVICE_FN bf16 bf16_of(float x)
