@@ -166,36 +166,53 @@ static int open_study(Diff *s, const char *model_name, Error *e)
     if (!s->outcomes)
         return error_set(e, STATUS_FAILED, "diff: out of memory");
     s->groups = MOST_GROUPS;
+    size_t budget = s->bench.session.memory_bytes / 4; /* on a device the host holds as much */
+    if (!s->bench.session.ops->host_memory && host_memory_available() / 4 < budget)
+        budget = host_memory_available() / 4;
     for (DiffShape shape = sums_shape(s, s->d); s->groups > LEAST_GROUPS; s->groups--, shape = sums_shape(s, s->d))
-        if (diff_sums_bytes(&shape) < s->bench.session.memory_bytes / 4)
+        if (diff_sums_bytes(&shape) < budget)
             break;
     return STATUS_OK;
+}
+
+/* On a device rows and sums of the stream are there, and what the host takes is not of the session's memory. */
+static void reserve(const Diff *s, DiffRunnerSizes *sizes)
+{
+    DiffShape stream = sums_shape(s, s->d), curves = sums_shape(s, DIFF_CURVE_COLS);
+    DiffSigmaShape sigma = {.n_points = s->n_points, .d = s->d, .rotations = s->controls ? &s->rotations : NULL};
+    DiffPassBytes pass = diff_category_bytes(s);
+    sizes->reserve_bytes = diff_sums_bytes(&stream) + pass.table;
+    if (!s->bench.session.ops->host_memory)
+        return;
+    sizes->reserve_bytes += diff_sums_bytes(&curves) + results_bytes(s) + pass.host + diff_sigma_bytes(&sigma) +
+                            s->n_points * s->d * (4 + DIFF_RANDOM_BASES) * sizeof(float);
+    sizes->reserve_row_bytes = pass.host_row;
 }
 
 static int open_passes(Diff *s, Error *e)
 {
     DiffShape stream = sums_shape(s, s->d), curves = sums_shape(s, DIFF_CURVE_COLS);
     DiffRunnerSizes sizes = sizes_of(s);
-    size_t bases = DIFF_N_CLASSES * s->n_points * (1 + DIFF_RANDOM_BASES) * 2 * s->d * sizeof(float);
-    sizes.reserve_bytes = diff_sums_bytes(&stream) + diff_sums_bytes(&curves) + results_bytes(s) +
-                          (s->controls ? 2 * bases : 0) + s->n_points * s->d * (4 + DIFF_RANDOM_BASES) * sizeof(float);
-    s->runner = (DiffRunner){.bench = &s->bench, .session = &s->bench.session, .order = &s->order, .tap = s->tap};
-    int status = diff_runner_open(&s->runner, &sizes, e);
-    if (!status)
-        status = diff_sums_open(&stream, s->bench.session.pool, &s->sums, e);
-    if (!status)
-        status = diff_sums_open(&curves, s->bench.session.pool, &s->curve_sums, e);
-    if (!status)
-        status = diff_rotations_open(DIFF_RANDOM_BASES, s->d, s->bench.common->seed, &s->rotations, e);
-    return status;
+    const Session *session = &s->bench.session;
+    int status = diff_rotations_open(DIFF_RANDOM_BASES, s->d, s->bench.common->seed, &s->rotations, e);
+    if (status)
+        return status;
+    reserve(s, &sizes);
+    s->runner = (DiffRunner){.bench = &s->bench, .session = session, .order = &s->order, .tap = s->tap};
+    status = diff_runner_open(&s->runner, &sizes, e);
+    if (status)
+        return status;
+    stream.most_items = curves.most_items = diff_runner_block_rows(&s->runner) / 2 + 1;
+    status = diff_sums_open(&stream, session->pool, session->ops, run_get_context(s->runner.run), &s->sums, e);
+    return status ? status : diff_sums_open(&curves, session->pool, NULL, NULL, &s->curve_sums, e);
 }
 
 static void close_passes(Diff *s)
 {
-    diff_runner_close(&s->runner);
     diff_sums_close(s->sums);
     diff_sums_close(s->curve_sums);
     s->sums = s->curve_sums = NULL;
+    diff_runner_close(&s->runner);
 }
 
 /* Controls are chosen before anything runs: they decide how many rows there are. */

@@ -148,6 +148,11 @@ bool diff_is_claim(const Diff *s, const DiffResult *r, size_t cell);
 double diff_step_progress(Diff *s, double rows); /* adds rows done and shows them */
 /* How many pairs of categories[c] have position class k: outcomes[c].at[k].n. Rows that the category's pass computes: */
 double diff_category_rows(const Diff *s, const DiffCategory *c);
+/* What the pass takes beside the sums: of the table's memory, of the host's, and of the host's for each row of a block. */
+typedef struct DiffPassBytes {
+    size_t table, host, host_row;
+} DiffPassBytes;
+DiffPassBytes diff_category_bytes(const Diff *s);
 const Pair *diff_pair(const Diff *s, const DiffCategory *c, size_t i);
 
 #endif

@@ -7,7 +7,7 @@
 #include "experiments/diff_curves.h"
 #include "experiments/diff_save.h"
 
-enum { ROTATED_PAIRS = 64 };
+enum { GATHERED_ROWS = DIFF_BASES_ROWS };
 
 /* One category on its way. */
 typedef struct Pass {
@@ -21,9 +21,13 @@ typedef struct Pass {
     DiffItem *items;
     size_t *item_pair; /* index in the category */
     size_t n_items, cap, identical_row;
+    DiffComparisons comparisons;
     DiffCurveValues curves;
     double *inverse_sigma;
     DiffBases bases;
+    /* Rows wanted on the host, GATHERED_ROWS at most: in the table's memory, and what came of them. */
+    void *gathered;
+    double *rows; /* [GATHERED_ROWS, D] */
 } Pass;
 
 const Pair *diff_pair(const Diff *s, const DiffCategory *c, size_t i)
@@ -117,18 +121,46 @@ static void put_pair(Pass *p, size_t i)
     p->item_pair[p->n_items++] = i;
 }
 
-static void note_identical(Pass *p, const View *rows)
+/* Listed rows on the host, until the next call. */
+static const double *fetch_rows(Pass *p, View rows, const int32_t *list, size_t n)
 {
-    const DiffItem *first = &p->items[0];
-    for (size_t r = 0; r < first->n; r++) {
-        for (size_t j = 0; j < rows->cols; j++) {
-            size_t a = (first->a + r) * rows->ld + j, b = (p->identical_row + r) * rows->ld + j;
-            double x = rows->dtype == DTYPE_F64
-                           ? ((const double *)rows->data)[a] - ((const double *)rows->data)[b]
-                           : (double)((const float *)rows->data)[a] - (double)((const float *)rows->data)[b];
-            p->out->identical = fabs(x) <= p->out->identical ? p->out->identical : fabs(x);
+    const Ops *ops = p->s->bench.session.ops;
+    OpsContext *ctx = run_get_context(p->s->runner.run);
+    View some = {.data = p->gathered, .dtype = rows.dtype, .rows = n, .cols = rows.cols, .ld = rows.cols};
+    ops->gather(ctx, some, rows, list);
+    ops->download(ctx, p->rows, some);
+    return p->rows;
+}
+
+static int save_item(Pass *p, size_t point, View rows, size_t i, Error *e)
+{
+    const DiffItem *item = &p->items[i];
+    int32_t list[GATHERED_ROWS];
+    int status = STATUS_OK;
+    for (size_t first = 0, n; !status && first < item->n; first += n) {
+        n = item->n - first < GATHERED_ROWS / 2 ? item->n - first : GATHERED_ROWS / 2;
+        for (size_t r = 0; r < n; r++) {
+            list[r] = (int32_t)(item->a + first + r);
+            list[n + r] = (int32_t)(item->b + first + r);
         }
+        const double *got = fetch_rows(p, rows, list, 2 * n);
+        status =
+            diff_save_rows(p->s->save, p->c->pairs[p->item_pair[i]], point, item->n, first, n, got, got + n * rows.cols, e);
     }
+    return status;
+}
+
+static void add_curves(Pass *p, size_t point, View rows)
+{
+    Diff *s = p->s;
+    const float *sigma = s->sigma.sigma + point * s->d;
+    for (size_t j = 0; j < s->d; j++)
+        p->inverse_sigma[j] = sigma[j] > 0 ? 1 / (double)sigma[j] : 0;
+    s->bench.session.ops->compare_rows(run_get_context(s->runner.run), p->comparisons.at, rows, p->comparisons.pairs,
+                                       p->comparisons.n, p->inverse_sigma);
+    diff_curves_of(s->bench.session.pool, &p->comparisons, p->items, p->n_items, s->d, &p->curves);
+    diff_sums_add_values(s->curve_sums, point, p->curves.y, p->curves.x, p->curves.shuffled, p->items, p->n_items);
+    p->out->identical = pair_most(p->out->identical, diff_comparisons_identical(&p->comparisons, p->n_items));
 }
 
 static int on_point(void *user, size_t point, View rows, Error *e)
@@ -136,18 +168,14 @@ static int on_point(void *user, size_t point, View rows, Error *e)
     Pass *p = user;
     Diff *s = p->s;
     diff_sums_add(s->sums, point, rows, p->items, p->n_items);
-    const float *sigma = s->sigma.sigma + point * s->d;
-    for (size_t j = 0; j < s->d; j++)
-        p->inverse_sigma[j] = sigma[j] > 0 ? 1 / (double)sigma[j] : 0;
-    diff_curves_of(s->bench.session.pool, &rows, p->items, p->n_items, p->inverse_sigma, &p->curves);
-    diff_sums_add_values(s->curve_sums, point, p->curves.y, p->curves.x, p->curves.shuffled, p->items, p->n_items);
-    if (s->controls) {
-        note_identical(p, &rows);
-        diff_bases_add(&p->bases, s->bench.session.pool, point, &rows, p->items, p->n_items, s->sigma.n_massive + point * s->d);
-    }
+    add_curves(p, point, rows);
+    if (p->bases.n_samples)
+        diff_bases_add(&p->bases, s->bench.session.pool, point, fetch_rows(p, rows, p->bases.rows, 3 * p->bases.n_samples),
+                       s->sigma.n_massive + point * s->d);
     int status = STATUS_OK;
-    for (size_t i = 0; !status && s->save && i < p->n_items; i++)
-        status = diff_save_rows(s->save, p->c->pairs[p->item_pair[i]], point, &rows, &p->items[i], e);
+    for (size_t i = 0; !status && i < p->n_items; i++)
+        if (diff_save_wants(s->save, p->c->pairs[p->item_pair[i]]))
+            status = save_item(p, point, rows, i, e);
     return status;
 }
 
@@ -155,6 +183,9 @@ static int run_one_block(Pass *p, Error *e)
 {
     for (size_t i = 0; i < p->n_items; i++)
         p->items[i].partner = p->s->controls ? (i + 1) % p->n_items : i;
+    diff_comparisons_list(&p->comparisons, p->items, p->n_items, p->s->controls ? p->identical_row : SIZE_MAX);
+    if (p->s->controls)
+        diff_bases_list(&p->bases, p->items, p->n_items);
     int status = diff_runner_block(&p->s->runner, &p->block, e);
     if (!status)
         diff_step_progress(p->s, (double)p->block.n_rows);
@@ -401,33 +432,57 @@ static int finish_class(Pass *p, DiffClass class, Error *e)
     return status ? status : crossfit(s, r, e);
 }
 
+static size_t most_items(size_t block_rows)
+{
+    return block_rows / 2 + 1;
+}
+
+DiffPassBytes diff_category_bytes(const Diff *s)
+{
+    DiffBases bases = {.rotations = &s->rotations, .n_points = s->n_points, .d = s->d};
+    size_t row = diff_comparisons_bytes(2, 1) + DIFF_N_CLASSES * DIFF_CURVE_COLS * 3 * sizeof(double) + sizeof(DiffItem) +
+                 sizeof(size_t) + 2 * sizeof(PairItem); /* of an item, of which there is one in two rows at most */
+    return (DiffPassBytes){.table = GATHERED_ROWS * s->d * dtype_block_bytes(s->bench.session.ops->resid_dtype),
+                           .host = GATHERED_ROWS * s->d * sizeof(double) + diff_bases_bytes(&bases),
+                           .host_row = row / 2};
+}
+
 static int open_pass(Pass *p, Error *e)
 {
     Diff *s = p->s;
+    size_t block_rows = diff_runner_block_rows(&s->runner);
     p->block.bos = s->bench.bos;
     p->block.bos_id = s->bench.bos_id;
-    p->cap = diff_runner_block_rows(&s->runner) / 2 + 1;
+    p->cap = most_items(block_rows);
     p->items = malloc(p->cap * sizeof *p->items);
     p->item_pair = malloc(p->cap * sizeof *p->item_pair);
     size_t n = p->cap * DIFF_N_CLASSES * DIFF_CURVE_COLS;
     p->curves.y = malloc(3 * n * sizeof(double));
     p->inverse_sigma = malloc(s->d * sizeof(double));
-    if (!p->items || !p->item_pair || !p->curves.y || !p->inverse_sigma)
+    p->rows = malloc(GATHERED_ROWS * s->d * sizeof *p->rows);
+    if (!p->items || !p->item_pair || !p->curves.y || !p->inverse_sigma || !p->rows)
         return error_set(e, STATUS_FAILED, "diff: out of memory for blocks of %zu pairs", p->cap);
     p->curves.x = p->curves.y + n;
     p->curves.shuffled = p->curves.x + n;
-    p->bases = (DiffBases){.rotations = &s->rotations, .n_points = s->n_points, .d = s->d, .n_wanted = ROTATED_PAIRS};
-    return diff_bases_open(&p->bases, e);
+    p->bases = (DiffBases){.rotations = &s->rotations, .n_points = s->n_points, .d = s->d};
+    int status = diff_comparisons_open(&p->comparisons, block_rows, p->cap, e);
+    if (!status)
+        status = s->bench.session.ops->alloc(run_get_context(s->runner.run), diff_category_bytes(s).table, &p->gathered, e);
+    return status ? status : diff_bases_open(&p->bases, e);
 }
 
 static void close_pass(Pass *p)
 {
+    if (p->gathered)
+        p->s->bench.session.ops->free(run_get_context(p->s->runner.run), p->gathered, diff_category_bytes(p->s).table);
     diff_block_free(&p->block);
     diff_bases_close(&p->bases);
+    diff_comparisons_close(&p->comparisons);
     free(p->items);
     free(p->item_pair);
     free(p->curves.y);
     free(p->inverse_sigma);
+    free(p->rows);
     free(p->template_group);
     free(p->word_group);
     free(p->half);
@@ -446,8 +501,12 @@ int diff_category_run(Diff *s, size_t category, Error *e)
         diff_sums_clear(s->curve_sums, p.n_templates, p.n_words);
         s->runner.user = &p;
         s->runner.on_point = on_point;
+        s->runner.table_rows = true;
         status = run_blocks(&p, e);
+        s->runner.table_rows = false;
     }
+    if (!status)
+        status = diff_sums_read(s->sums, e);
     for (int class = 0; !status && class < DIFF_N_CLASSES; class ++)
         status = finish_class(&p, (DiffClass) class, e);
     close_pass(&p);

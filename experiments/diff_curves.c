@@ -7,41 +7,103 @@
 
 const char *const diff_curve_names[DIFF_N_CURVES] = {"norm", "relative_norm", "cosine", "normalised"};
 
-void diff_curves_load(const View *rows, size_t r, double *out)
+/* ---- comparisons ---- */
+
+/* Of an item without control: n of b and n shuffled at most, and it takes 2 n rows; with one 3 n of 3 n rows; and four classes. */
+static size_t most_comparisons(size_t n_rows, size_t most_items)
 {
-    if (rows->dtype == DTYPE_F64) {
-        memcpy(out, (const double *)rows->data + r * rows->ld, rows->cols * sizeof *out);
-        return;
-    }
-    const float *from = (const float *)rows->data + r * rows->ld;
-    for (size_t i = 0; i < rows->cols; i++)
-        out[i] = from[i];
+    return n_rows + DIFF_ALL * most_items;
 }
 
+size_t diff_comparisons_bytes(size_t n_rows, size_t most_items)
+{
+    return most_comparisons(n_rows, most_items) * (sizeof(RowPair) + sizeof(RowsCompared)) + most_items * sizeof(size_t);
+}
+
+int diff_comparisons_open(DiffComparisons *c, size_t n_rows, size_t most_items, Error *e)
+{
+    size_t most = most_comparisons(n_rows, most_items);
+    *c = (DiffComparisons){.most = most};
+    c->pairs = malloc(most * sizeof *c->pairs + 1);
+    c->at = malloc(most * sizeof *c->at + 1);
+    c->first = malloc((most_items + 1) * sizeof *c->first);
+    if (c->pairs && c->at && c->first)
+        return STATUS_OK;
+    diff_comparisons_close(c);
+    return error_set(e, STATUS_FAILED, "diff: out of memory for %zu comparisons", most);
+}
+
+void diff_comparisons_close(DiffComparisons *c)
+{
+    free(c->pairs);
+    free(c->at);
+    free(c->first);
+    memset(c, 0, sizeof *c);
+}
+
+static void compare(DiffComparisons *c, size_t a, size_t b)
+{
+    c->pairs[c->n++] = (RowPair){(int32_t)a, (int32_t)b};
+}
+
+/* Positions that an item shares with its shuffled pairing; 0: it has none. */
+static size_t shared_positions(const DiffItem *items, size_t i)
+{
+    const DiffItem *item = &items[i], *partner = &items[item->partner];
+    return item->partner == i ? 0 : item->n < partner->n ? item->n : partner->n;
+}
+
+static bool both_have(const DiffItem *items, size_t i, size_t class)
+{
+    const DiffItem *item = &items[i];
+    return item->partner != i && item->at[class] != DIFF_NO_ROW && items[item->partner].at[class] != DIFF_NO_ROW;
+}
+
+void diff_comparisons_list(DiffComparisons *c, const DiffItem *items, size_t n_items, size_t identical_row)
+{
+    c->n = 0;
+    for (size_t i = 0; i < n_items; i++) {
+        const DiffItem *item = &items[i], *partner = &items[item->partner];
+        c->first[i] = c->n;
+        for (size_t r = 0; r < item->n; r++)
+            compare(c, item->a + r, item->b + r);
+        for (size_t r = 0; item->has_control && r < item->n; r++)
+            compare(c, item->a + r, item->c + r);
+        for (size_t r = 0; r < shared_positions(items, i); r++)
+            compare(c, item->a + r, partner->b + r);
+        for (size_t class = 0; class < DIFF_ALL; class ++)
+            if (both_have(items, i, class))
+                compare(c, item->a + (size_t)item->at[class], partner->b + (size_t)partner->at[class]);
+    }
+    c->first[n_items] = c->n;
+    for (size_t r = 0; identical_row != SIZE_MAX && r < items[0].n; r++)
+        compare(c, items[0].a + r, identical_row + r);
+}
+
+double diff_comparisons_identical(const DiffComparisons *c, size_t n_items)
+{
+    double most = 0;
+    for (size_t i = c->first[n_items]; i < c->n; i++)
+        most = pair_most(most, c->at[i].most);
+    return most;
+}
+
+/* ---- curves ---- */
+
 typedef struct Work {
-    const View *rows;
+    const DiffComparisons *c;
     const DiffItem *items;
-    const double *inverse_sigma;
+    size_t d;
     const DiffCurveValues *out;
 } Work;
 
-/* The curves of one pair of rows; b is read over by the caller's next load. */
-static void compare_rows(const double *a, const double *b, const double *inverse_sigma, size_t d, double out[DIFF_N_CURVES])
+static void curves_of(const RowsCompared *x, size_t d, double out[DIFF_N_CURVES])
 {
-    double dd = 0, aa = 0, bb = 0, ab = 0, normalised = 0;
-    for (size_t i = 0; i < d; i++) {
-        double x = b[i] - a[i];
-        dd += x * x;
-        aa += a[i] * a[i];
-        bb += b[i] * b[i];
-        ab += a[i] * b[i];
-        normalised += fabs(x) * inverse_sigma[i];
-    }
-    double norms = sqrt(aa) * sqrt(bb);
-    out[DIFF_CURVE_NORM] = sqrt(dd);
-    out[DIFF_CURVE_RELATIVE] = aa > 0 ? sqrt(dd) / sqrt(aa) : 0;
-    out[DIFF_CURVE_COSINE] = dd == 0 || norms == 0 ? 0 : 1 - ab / norms;
-    out[DIFF_CURVE_NORMALISED] = normalised / (double)d;
+    double norms = sqrt(x->aa) * sqrt(x->bb);
+    out[DIFF_CURVE_NORM] = sqrt(x->dd);
+    out[DIFF_CURVE_RELATIVE] = x->aa > 0 ? sqrt(x->dd) / sqrt(x->aa) : 0;
+    out[DIFF_CURVE_COSINE] = x->dd == 0 || norms == 0 ? 0 : 1 - x->ab / norms;
+    out[DIFF_CURVE_NORMALISED] = x->weighted / (double)d;
 }
 
 /* The second half of each class's columns; x gets its scales. */
@@ -77,52 +139,41 @@ static void place(const DiffItem *item, size_t r, double share, const double *va
 static void one_item(void *arg, size_t i, int thread)
 {
     const Work *w = arg;
-    const DiffItem *item = &w->items[i], *partner = &w->items[item->partner];
-    size_t d = w->rows->cols, at = i * DIFF_N_CLASSES * DIFF_CURVE_COLS, n = DIFF_N_CLASSES * DIFF_CURVE_COLS;
+    const DiffItem *item = &w->items[i];
+    const RowsCompared *next = w->c->at + w->c->first[i];
+    size_t at = i * DIFF_N_CLASSES * DIFF_CURVE_COLS, n = DIFF_N_CLASSES * DIFF_CURVE_COLS,
+           both = shared_positions(w->items, i);
     double *y = w->out->y + at, *x = w->out->x + at, *shuffled = w->out->shuffled + at, values[DIFF_N_CURVES];
     (void)thread;
     memset(y, 0, n * sizeof *y);
     memset(x, 0, n * sizeof *x);
     memset(shuffled, 0, n * sizeof *shuffled);
-    double *a = malloc(2 * d * sizeof *a);
-    if (!a)
-        return; /* the sums are then short of this pair: memory for two rows was there a moment ago */
-    double *b = a + d;
     for (size_t r = 0; r < item->n; r++) {
-        diff_curves_load(w->rows, item->a + r, a);
-        diff_curves_load(w->rows, item->b + r, b);
-        compare_rows(a, b, w->inverse_sigma, d, values);
+        curves_of(next++, w->d, values);
         place(item, r, 1 / (double)item->n, values, y);
-        if (item->has_control) {
-            diff_curves_load(w->rows, item->c + r, b);
-            compare_rows(a, b, w->inverse_sigma, d, values);
-            place(item, r, 1 / (double)item->n, values, x);
-        }
-        if (item->partner == i)
-            continue;
-        for (size_t class = 0; class < DIFF_ALL; class ++) {
-            if (item->at[class] != (int64_t)r || partner->at[class] == DIFF_NO_ROW)
-                continue;
-            diff_curves_load(w->rows, partner->b + (size_t)partner->at[class], b);
-            compare_rows(a, b, w->inverse_sigma, d, shuffled + class * DIFF_CURVE_COLS);
-        }
-        size_t both = item->n < partner->n ? item->n : partner->n;
-        if (r < both) {
-            diff_curves_load(w->rows, partner->b + r, b);
-            compare_rows(a, b, w->inverse_sigma, d, values);
-            add_curves(shuffled + DIFF_ALL * DIFF_CURVE_COLS, values, 1 / (double)both);
-        }
     }
+    for (size_t r = 0; item->has_control && r < item->n; r++) {
+        curves_of(next++, w->d, values);
+        place(item, r, 1 / (double)item->n, values, x);
+    }
+    for (size_t r = 0; r < both; r++) {
+        curves_of(next++, w->d, values);
+        add_curves(shuffled + DIFF_ALL * DIFF_CURVE_COLS, values, 1 / (double)both);
+    }
+    for (size_t class = 0; class < DIFF_ALL; class ++)
+        if (both_have(w->items, i, class))
+            curves_of(next++, w->d, shuffled + class * DIFF_CURVE_COLS);
     scale_control(item, y, x, shuffled);
-    free(a);
 }
 
-void diff_curves_of(Pool *pool, const View *rows, const DiffItem *items, size_t n_items, const double *inverse_sigma,
+void diff_curves_of(Pool *pool, const DiffComparisons *c, const DiffItem *items, size_t n_items, size_t d,
                     const DiffCurveValues *out)
 {
-    Work w = {.rows = rows, .items = items, .inverse_sigma = inverse_sigma, .out = out};
+    Work w = {.c = c, .items = items, .d = d, .out = out};
     pool_run(pool, one_item, &w, n_items);
 }
+
+/* ---- random bases ---- */
 
 static size_t n_bases(const DiffBases *b)
 {
@@ -131,19 +182,14 @@ static size_t n_bases(const DiffBases *b)
 
 size_t diff_bases_bytes(const DiffBases *b)
 {
-    return DIFF_N_CLASSES * b->n_points * n_bases(b) * 2 * b->d * sizeof(float);
+    return n_bases(b) * (DIFF_N_CLASSES * b->n_points * 2 + 3) * b->d * sizeof(float);
 }
 
 int diff_bases_open(DiffBases *b, Error *e)
 {
     b->sums = calloc(1, diff_bases_bytes(b) + 1);
+    b->scratch = b->sums ? b->sums + DIFF_N_CLASSES * b->n_points * n_bases(b) * 2 * b->d : NULL;
     return b->sums ? STATUS_OK : error_set(e, STATUS_FAILED, "diff: out of memory for random bases");
-}
-
-void diff_bases_clear(DiffBases *b)
-{
-    memset(b->sums, 0, diff_bases_bytes(b));
-    memset(b->n, 0, sizeof b->n);
 }
 
 void diff_bases_close(DiffBases *b)
@@ -157,67 +203,60 @@ static float *basis_sums(const DiffBases *b, size_t class, size_t point, size_t 
     return b->sums + ((class * b->n_points + point) * n_bases(b) + k) * 2 * b->d;
 }
 
+void diff_bases_list(DiffBases *b, const DiffItem *items, size_t n_items)
+{
+    b->n_samples = 0;
+    for (size_t class = 0; class < DIFF_ALL; class ++) {
+        for (size_t i = 0; i < n_items && b->n[class] < DIFF_BASES_PAIRS; i++) {
+            const DiffItem *item = &items[i];
+            if (!item->has_control || item->at[class] == DIFF_NO_ROW)
+                continue;
+            size_t r = (size_t)item->at[class];
+            int32_t *rows = b->rows + 3 * b->n_samples;
+            rows[0] = (int32_t)(item->a + r);
+            rows[1] = (int32_t)(item->b + r);
+            rows[2] = (int32_t)(item->c + r);
+            b->nearness[b->n_samples] = item->nearness;
+            b->sample_class[b->n_samples++] = (int)class;
+            b->n[class]++;
+        }
+    }
+}
+
 typedef struct Turning {
-    DiffBases *bases;
-    size_t point, n_items;
-    const View *rows;
-    const DiffItem *items;
+    const DiffBases *bases;
+    size_t point;
+    const double *rows;
     const uint32_t *massive;
 } Turning;
-
-static bool is_sampled(const DiffItem *item, size_t class, size_t n, size_t n_wanted)
-{
-    return item->has_control && item->at[class] != DIFF_NO_ROW && n < n_wanted;
-}
 
 static void one_basis(void *arg, size_t k, int thread)
 {
     const Turning *t = arg;
     const DiffBases *b = t->bases;
     size_t d = b->d;
+    float *x = b->scratch + k * 3 * d, *turned = x + d, *scratch = turned + d;
     (void)thread;
-    float *memory = malloc(3 * d * sizeof *memory), *x = memory, *turned = x + d, *scratch = turned + d;
-    double *rows = malloc(2 * d * sizeof *rows), *from = rows, *to = rows + d;
-    for (size_t class = 0; memory && rows && class < DIFF_ALL; class ++) {
-        float *sums = basis_sums(b, class, t->point, k);
-        for (size_t i = 0, n = b->n[class]; i < t->n_items; i++) {
-            const DiffItem *item = &t->items[i];
-            if (!is_sampled(item, class, n, b->n_wanted))
-                continue;
-            n++;
-            size_t r = (size_t)item->at[class];
-            diff_curves_load(t->rows, item->a + r, from);
-            for (size_t which = 0; which < 2; which++) {
-                diff_curves_load(t->rows, (which ? item->c : item->b) + r, to);
-                for (size_t j = 0; j < d; j++)
-                    x[j] = t->massive[j] ? 0 : (float)(to[j] - from[j]);
-                if (k)
-                    diff_rotate(b->rotations, k - 1, x, turned, scratch);
-                const float *values = k ? turned : x, scale = which ? (float)fmin(1, item->nearness) : 1;
-                for (size_t j = 0; j < d; j++)
-                    sums[which * d + j] += scale * fabsf(values[j]);
-            }
+    for (size_t i = 0; i < b->n_samples; i++) {
+        float *sums = basis_sums(b, (size_t)b->sample_class[i], t->point, k);
+        const double *from = t->rows + 3 * i * d;
+        for (size_t which = 0; which < 2; which++) {
+            const double *to = from + (1 + which) * d;
+            for (size_t j = 0; j < d; j++)
+                x[j] = t->massive[j] ? 0 : (float)(to[j] - from[j]);
+            if (k)
+                diff_rotate(b->rotations, k - 1, x, turned, scratch);
+            const float *values = k ? turned : x, scale = which ? (float)fmin(1, b->nearness[i]) : 1;
+            for (size_t j = 0; j < d; j++)
+                sums[which * d + j] += scale * fabsf(values[j]);
         }
     }
-    free(memory);
-    free(rows);
 }
 
-void diff_bases_add(DiffBases *b, Pool *pool, size_t point, const View *rows, const DiffItem *items, size_t n_items,
-                    const uint32_t *massive)
+void diff_bases_add(DiffBases *b, Pool *pool, size_t point, const double *rows, const uint32_t *massive)
 {
-    size_t still = 0;
-    for (size_t class = 0; class < DIFF_ALL; class ++)
-        still += b->n[class] < b->n_wanted;
-    if (!still)
-        return;
-    Turning t = {.bases = b, .point = point, .rows = rows, .items = items, .n_items = n_items, .massive = massive};
+    Turning t = {.bases = b, .point = point, .rows = rows, .massive = massive};
     pool_run(pool, one_basis, &t, n_bases(b));
-    if (point + 1 < b->n_points)
-        return;
-    for (size_t class = 0; class < DIFF_ALL; class ++) /* the last point of a block: the next block goes on from here */
-        for (size_t i = 0; i < n_items; i++)
-            b->n[class] += is_sampled(&items[i], class, b->n[class], b->n_wanted);
 }
 
 void diff_bases_count(const DiffBases *b, DiffClass class, size_t point, size_t k, const float *sigma, double *stable,

@@ -98,7 +98,7 @@ static int run_ref64(Diff *s, Pass *p, Error *e)
                          .numerics = "ref64",
                          .dtype = "f32",
                          .threads = pool_threads(b->session.pool),
-                         .memory_bytes = b->session.memory_bytes,
+                         .memory_bytes = b->session.ops->host_memory ? b->session.memory_bytes : 0,
                          .rope = b->session.rope};
     Session ref = {0};
     size_t n = (p->sample->n + 1) / 2;

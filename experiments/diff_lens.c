@@ -170,7 +170,9 @@ int diff_lens_run(Diff *s, Error *e)
     DiffRunnerSizes sizes = {.longest_window = longest,
                              .longest_family = 3 * longest,
                              .total_rows = PAIRS_A_BLOCK * 3 * longest,
-                             .reserve_bytes = ((s->n_points - 1) * rows * s->d + rows * vocab) * sizeof(double),
+                             .reserve_bytes = s->bench.session.ops->host_memory
+                                                  ? ((s->n_points - 1) * rows * s->d + rows * vocab) * sizeof(double)
+                                                  : 0,
                              .head = true};
     int status = p.rows && p.logits && p.kl && p.sums ? STATUS_OK
                                                       : error_set(e, STATUS_FAILED, "diff: out of memory for the logit lens");

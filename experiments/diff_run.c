@@ -121,7 +121,7 @@ static View host_rows(DiffRunner *r, View v)
 
 static int deliver(DiffRunner *r, size_t point, View v, Error *e)
 {
-    return r->on_point ? r->on_point(r->user, point, host_rows(r, v), e) : STATUS_OK;
+    return r->on_point ? r->on_point(r->user, point, r->table_rows ? v : host_rows(r, v), e) : STATUS_OK;
 }
 
 static int on_node(void *user, const Plan *plan, int32_t node, View residual, Error *e)
@@ -158,13 +158,11 @@ static int on_branch(void *user, const Plan *plan, int32_t node, StepKind half, 
 static int on_final(void *user, size_t order, size_t first_row, View normed, Error *e)
 {
     DiffRunner *r = user;
-    size_t d = normed.cols;
+    const Ops *ops = r->session->ops;
+    View all = {.data = r->final, .dtype = ops->resid_dtype, .rows = r->block->n_rows, .cols = normed.cols, .ld = normed.cols};
     (void)order;
-    r->session->ops->download(run_get_context(r->run), r->final + first_row * d, normed);
-    if (first_row + normed.rows < r->block->n_rows)
-        return STATUS_OK;
-    View all = {.data = r->final, .dtype = DTYPE_F64, .rows = r->block->n_rows, .cols = d, .ld = d};
-    return r->on_point ? r->on_point(r->user, r->n_points - 1, all, e) : STATUS_OK;
+    ops->copy(run_get_context(r->run), view_rows(all, first_row, normed.rows, dtype_block_bytes(all.dtype)), normed);
+    return first_row + normed.rows < all.rows ? STATUS_OK : deliver(r, r->n_points - 1, all, e);
 }
 
 static int on_results(void *user, size_t order, const HeadResults *results, Error *e)
@@ -186,6 +184,11 @@ static bool should_stop(void *user)
     return workbench_stopped(((DiffRunner *)user)->bench);
 }
 
+static size_t final_bytes(const DiffRunner *r, size_t rows)
+{
+    return rows * r->bench->model.traits.d_model * dtype_block_bytes(r->session->ops->resid_dtype);
+}
+
 int diff_runner_open(DiffRunner *r, const DiffRunnerSizes *sizes, Error *e)
 {
     size_t d = r->bench->model.traits.d_model;
@@ -198,7 +201,7 @@ int diff_runner_open(DiffRunner *r, const DiffRunnerSizes *sizes, Error *e)
                     .longest_family = sizes->longest_family,
                     .total_rows = sizes->total_rows,
                     .reserve_bytes = sizes->reserve_bytes,
-                    .reserve_row_bytes = ((sizes->final_norm ? 1 : 0) + (on_host ? 0 : 1)) * d * sizeof(double),
+                    .reserve_row_bytes = sizes->reserve_row_bytes + (sizes->final_norm ? final_bytes(r, 1) : 0),
                     .no_head = !sizes->head,
                     .final_norm = sizes->final_norm,
                     .branches = r->tap != DIFF_TAP_RESID};
@@ -207,21 +210,24 @@ int diff_runner_open(DiffRunner *r, const DiffRunnerSizes *sizes, Error *e)
         return status;
     size_t rows = run_get_sizes(r->run)->block_rows;
     r->host = on_host ? NULL : malloc(rows * d * sizeof *r->host);
-    r->final = sizes->final_norm ? malloc(rows * d * sizeof *r->final) : NULL;
-    if ((!on_host && !r->host) || (sizes->final_norm && !r->final)) {
+    if (!on_host && !r->host)
+        status = error_set(e, STATUS_FAILED, "diff: out of memory for blocks of %zu tokens", rows);
+    if (!status && sizes->final_norm)
+        status = r->session->ops->alloc(run_get_context(r->run), final_bytes(r, rows), &r->final, e);
+    if (status)
         diff_runner_close(r);
-        return error_set(e, STATUS_FAILED, "diff: out of memory for blocks of %zu tokens", rows);
-    }
-    return STATUS_OK;
+    return status;
 }
 
 void diff_runner_close(DiffRunner *r)
 {
+    if (r->final)
+        r->session->ops->free(run_get_context(r->run), r->final, final_bytes(r, diff_runner_block_rows(r)));
     run_close(r->run);
     free(r->host);
-    free(r->final);
     r->run = NULL;
-    r->host = r->final = NULL;
+    r->host = NULL;
+    r->final = NULL;
 }
 
 size_t diff_runner_block_rows(const DiffRunner *r)

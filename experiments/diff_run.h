@@ -1,4 +1,4 @@
-/* diff_run.h: sending families of sentences through a model and getting every point of the order back as host rows: the sentence, and
+/* diff_run.h: sending families of sentences through a model and getting every point of the order back as rows: the sentence, and
  * behind it variants that differ at one position, each computed from the edit on.
  *
  * Points: 0 the embedding, l the residual stream after step l of the order (with a branch tapped: that branch's output of step l; NaN
@@ -40,12 +40,15 @@ typedef struct DiffRunner {
     Run *run;
     size_t n_points; /* n_items + 2 */
     double *host;    /* [block_rows, D] where rows do not lie in host memory */
-    double *final;   /* [block_rows, D]: after the final norm, put together from its tiles */
+    void *final;     /* [block_rows, D] resid in the table's memory: after the final norm, put together from its tiles */
     bool keep_final;
 
     /* During a block: */
     void *user;
+    /* rows [n_rows, D]: on the host, F32 or F64, until it returns; with table_rows as they lie in the table's memory, resid, until it has
+     * enqueued what reads them. */
     int (*on_point)(void *user, size_t point, View rows, Error *e);
+    bool table_rows;
     /* The stream after a step before anything reads it, writable, on the device; NULL: not wanted. */
     int (*on_stream)(void *user, size_t point, View stream, Error *e);
     int (*on_results)(void *user, const HeadResults *results, Error *e);
@@ -55,7 +58,8 @@ typedef struct DiffRunner {
 } DiffRunner;
 
 typedef struct DiffRunnerSizes {
-    size_t longest_window, longest_family, total_rows, reserve_bytes;
+    size_t longest_window, longest_family, total_rows;
+    size_t reserve_bytes, reserve_row_bytes; /* what the caller takes of the table's memory; of each row of a block */
     bool head, final_norm;
 } DiffRunnerSizes;
 

@@ -67,23 +67,22 @@ int diff_save_open(const char *dir, const PairFile *pairs, size_t n_pairs, size_
     return STATUS_OK;
 }
 
-static double element(const View *v, size_t row, size_t col)
+bool diff_save_wants(const DiffSave *s, size_t pair)
 {
-    return v->dtype == DTYPE_F64 ? ((const double *)v->data)[row * v->ld + col]
-                                 : (double)((const float *)v->data)[row * v->ld + col];
+    return s && pair < s->n_pairs;
 }
 
-int diff_save_rows(DiffSave *s, size_t pair, size_t point, const View *rows, const DiffItem *item, Error *e)
+int diff_save_rows(DiffSave *s, size_t pair, size_t point, size_t n_positions, size_t first, size_t n, const double *a,
+                   const double *b, Error *e)
 {
-    if (pair >= s->n_pairs)
-        return STATUS_OK;
     double sign = s->pairs->pairs[pair].error_side == 'a' ? -1 : 1; /* there b is what the pass compares with */
     size_t bytes = s->d * sizeof *s->row;
-    for (size_t r = 0; r < item->n; r++) {
+    for (size_t r = 0; r < n; r++) {
         for (size_t j = 0; j < s->d; j++)
-            s->row[j] = (float)(sign * (element(rows, item->b + r, j) - element(rows, item->a + r, j)));
+            s->row[j] = (float)(sign * (b[r * s->d + j] - a[r * s->d + j]));
+        off_t at = (off_t)(s->entries[pair].offset + (point * n_positions + first + r) * bytes);
         errno = 0;
-        if (pwrite(s->fd, s->row, bytes, (off_t)(s->entries[pair].offset + (point * item->n + r) * bytes)) != (ssize_t)bytes)
+        if (pwrite(s->fd, s->row, bytes, at) != (ssize_t)bytes)
             return fail(s, e);
     }
     return STATUS_OK;

@@ -14,7 +14,7 @@ static const double MASSIVE = 100, MASSIVE_RATIO = 1000, NORMAL_MAD = 1.48260221
 typedef struct Column {
     double shift, sum, squares, unrelated; /* sums of x - shift, and of its square; shift: the first value */
     uint32_t n, n_massive;
-    DiffSketch sketch;
+    Sketch sketch;
 } Column;
 
 struct DiffSigma {
@@ -158,7 +158,7 @@ static void add_columns(void *arg, size_t task, int thread)
                 c->shift = x;
             c->sum += x - c->shift;
             c->squares += (x - c->shift) * (x - c->shift);
-            diff_sketch_add(&c->sketch, c->n++, TRIM, (float)x);
+            sketch_add(&c->sketch, c->n++, TRIM, (float)x);
         }
     }
     for (size_t i = 0; i < s->n_pairs; i++)

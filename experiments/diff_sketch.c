@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LAST_BIN = DIFF_SKETCH_BINS + 1 };
+enum { LAST_BIN = SKETCH_BINS + 1 };
 
 static int by_value(const void *a, const void *b)
 {
@@ -13,44 +13,8 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static size_t bin_of(const DiffSketch *s, float value)
-{
-    float at = (value - s->lo) / s->width;
-    if (!(at >= 0)) /* NaN counts as small */
-        return 0;
-    return at < (float)DIFF_SKETCH_BINS ? 1 + (size_t)at : LAST_BIN;
-}
-
-static void lay_grid(DiffSketch *s, int trim)
-{
-    float first[DIFF_SKETCH_FIRST];
-    memcpy(first, s->as.first, sizeof first);
-    qsort(first, DIFF_SKETCH_FIRST, sizeof *first, by_value);
-    float lo = first[trim], hi = first[DIFF_SKETCH_FIRST - 1 - trim];
-    s->lo = lo;
-    s->width = (hi - lo) * (1 + 1e-6f) / (float)DIFF_SKETCH_BINS;
-    if (!(s->width > 0)) /* all alike: a bin around them */
-        s->width = fabsf(lo) > 0 ? fabsf(lo) * 1e-6f : 1e-30f;
-    memset(s->as.bin, 0, sizeof s->as.bin);
-    for (size_t i = 0; i < DIFF_SKETCH_FIRST; i++)
-        s->as.bin[bin_of(s, first[i])]++;
-}
-
-void diff_sketch_add(DiffSketch *s, size_t n, int trim, float value)
-{
-    if (n < DIFF_SKETCH_FIRST) {
-        s->as.first[n] = value;
-        return;
-    }
-    if (n >= DIFF_SKETCH_MOST)
-        return;
-    if (n == DIFF_SKETCH_FIRST)
-        lay_grid(s, trim);
-    s->as.bin[bin_of(s, value)]++;
-}
-
 /* The value of rank r (from 0) by interpolation inside its bin, whose values are taken as evenly spread. */
-static double value_at(const DiffSketch *s, size_t r)
+static double value_at(const Sketch *s, size_t r)
 {
     size_t below = 0;
     for (size_t b = 0; b <= LAST_BIN; below += s->as.bin[b++]) {
@@ -70,14 +34,14 @@ static double middle(float *values, size_t n)
     return n % 2 ? values[n / 2] : ((double)values[n / 2 - 1] + (double)values[n / 2]) / 2;
 }
 
-double diff_sketch_median(const DiffSketch *s, size_t n, double *bound)
+double diff_sketch_median(const Sketch *s, size_t n, double *bound)
 {
-    float first[DIFF_SKETCH_FIRST];
-    n = n < DIFF_SKETCH_MOST ? n : DIFF_SKETCH_MOST;
+    float first[SKETCH_FIRST];
+    n = n < SKETCH_MOST ? n : SKETCH_MOST;
     *bound = 0;
     if (n == 0)
         return NAN;
-    if (n <= DIFF_SKETCH_FIRST) {
+    if (n <= SKETCH_FIRST) {
         memcpy(first, s->as.first, n * sizeof *first);
         return middle(first, n);
     }
@@ -87,7 +51,7 @@ double diff_sketch_median(const DiffSketch *s, size_t n, double *bound)
 }
 
 /* Values counted in [centre - r, centre + r], those of a bin taken as evenly spread. */
-static double mass_within(const DiffSketch *s, double centre, double r)
+static double mass_within(const Sketch *s, double centre, double r)
 {
     double mass = 0, from = (centre - r - s->lo) / s->width, to = (centre + r - s->lo) / s->width;
     for (size_t b = 1; b < LAST_BIN; b++) {
@@ -97,19 +61,19 @@ static double mass_within(const DiffSketch *s, double centre, double r)
     return mass;
 }
 
-double diff_sketch_deviation(const DiffSketch *s, size_t n, double centre, double *bound)
+double diff_sketch_deviation(const Sketch *s, size_t n, double centre, double *bound)
 {
-    float first[DIFF_SKETCH_FIRST];
-    n = n < DIFF_SKETCH_MOST ? n : DIFF_SKETCH_MOST;
+    float first[SKETCH_FIRST];
+    n = n < SKETCH_MOST ? n : SKETCH_MOST;
     *bound = 0;
     if (n == 0)
         return NAN;
-    if (n <= DIFF_SKETCH_FIRST) {
+    if (n <= SKETCH_FIRST) {
         for (size_t i = 0; i < n; i++)
             first[i] = fabsf(s->as.first[i] - (float)centre);
         return middle(first, n);
     }
-    double lo = 0, hi = s->width * DIFF_SKETCH_BINS, half = (double)n / 2;
+    double lo = 0, hi = s->width * SKETCH_BINS, half = (double)n / 2;
     *bound = INFINITY;
     if (!(mass_within(s, centre, hi) >= half))
         return NAN;

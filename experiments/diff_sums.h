@@ -8,8 +8,8 @@
  *   over pairs with a control, as diff_stats.h wants them: sums of y and of x by group of templates, and by group of word pairs
  *   in each half (f32: a group has some hundred terms), and sums of y^2, xy, x^2 by half (f64)
  *
- * Columns come in chunks of 16: a chunk's sums stay in the first cache while all pairs of a block go over it, chunks are dealt to
- * threads, and every sum runs over the pairs in their order, whatever the number of threads. */
+ * How values and sums are computed, and how the sums lie: kernels/pair_sums.h. They lie in the memory of the table that holds the rows; on a
+ * device they stay there until diff_sums_read(). */
 #ifndef STRATA_EXPERIMENTS_DIFF_SUMS_H
 #define STRATA_EXPERIMENTS_DIFF_SUMS_H
 
@@ -36,20 +36,25 @@ typedef struct DiffItem {
 
 typedef struct DiffShape {
     size_t n_points, n_cols, n_template_groups, n_word_groups;
+    size_t most_items; /* of a block */
 } DiffShape;
 
 typedef struct DiffSums DiffSums;
-size_t diff_sums_bytes(const DiffShape *s); /* pure; 0 on overflow */
-int diff_sums_open(const DiffShape *s, Pool *pool, DiffSums **out, Error *e);
+size_t diff_sums_bytes(const DiffShape *s); /* pure; 0 on overflow. Of a device so many there, and as many on the host */
+/* ops, ctx: of the rows that will come, open until diff_sums_close(); NULL: rows and values of the host. */
+int diff_sums_open(const DiffShape *s, Pool *pool, const Ops *ops, OpsContext *ctx, DiffSums **out, Error *e);
 void diff_sums_close(DiffSums *s);
 /* Forgets everything; the numbers of groups may become smaller. */
 void diff_sums_clear(DiffSums *s, size_t n_template_groups, size_t n_word_groups);
 
-/* Adds a block's items at one point from its rows, [n_rows, D] f32 or f64 on the host. */
+/* Adds a block's items at one point from its rows, [n_rows, D] of the table; without one F32 or F64 on the host. */
 void diff_sums_add(DiffSums *s, size_t point, View rows, const DiffItem *items, size_t n_items);
-/* Adds values that are no differences of rows: y, x, shuffled [n_items, DIFF_N_CLASSES, n_cols]. */
+/* Adds values that are no differences of rows, to sums of the host: y, x, shuffled [n_items, DIFF_N_CLASSES, n_cols]. */
 void diff_sums_add_values(DiffSums *s, size_t point, const double *y, const double *x, const double *shuffled,
                           const DiffItem *items, size_t n_items);
+
+/* Waits for what has been added, before any of it is read. */
+int diff_sums_read(DiffSums *s, Error *e);
 
 /* Of one (class, point). Arrays of n_cols, or NULL where not wanted; NaN where there is no pair. */
 typedef struct DiffMoments {

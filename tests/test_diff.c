@@ -4,6 +4,7 @@
 
 #include "engine/base/rng.h"
 #include "experiments/diff_curves.h"
+#include "kernels/host_entries.h"
 #include "loaders/tensor_file.h"
 #include "tests/test.h"
 
@@ -34,16 +35,16 @@ static void medians_are_within_their_bound(void)
     for (int shape = 0; shape < 4; shape++) {
         for (size_t k = 0; k < sizeof counts / sizeof *counts; k++) {
             Rng rng;
-            DiffSketch s = {0};
+            Sketch s = {0};
             double bound;
-            size_t n = counts[k], kept = n < DIFF_SKETCH_MOST ? n : DIFF_SKETCH_MOST;
+            size_t n = counts[k], kept = n < SKETCH_MOST ? n : SKETCH_MOST;
             rng_seed(&rng, 7 + k, (uint64_t)shape);
             for (size_t i = 0; i < n; i++) {
                 x[i] = (double)(float)draw(&rng, shape);
-                diff_sketch_add(&s, i, DIFF_SKETCH_TRIM, (float)x[i]);
+                sketch_add(&s, i, PAIR_TRIM, (float)x[i]);
             }
             double got = diff_sketch_median(&s, n, &bound), expected = true_median(x, kept);
-            if (n <= DIFF_SKETCH_FIRST)
+            if (n <= SKETCH_FIRST)
                 CHECK(got == expected && bound == 0);
             CHECK_MSG(fabs(got - expected) <= bound + 1e-6 * fabs(expected), "shape %d, n %zu: got %g, expected %g, bound %g",
                       shape, n, got, expected, bound);
@@ -53,7 +54,7 @@ static void medians_are_within_their_bound(void)
     }
     printf("  largest error of a median: %.2f of its bound\n", worst);
     free(x);
-    DiffSketch none = {0};
+    Sketch none = {0};
     double bound;
     CHECK(isnan(diff_sketch_median(&none, 0, &bound)));
 }
@@ -61,10 +62,10 @@ static void medians_are_within_their_bound(void)
 /* Values in falling order are not random: the median leaves the grid, and that is said. */
 static void a_median_outside_the_grid_is_not_told(void)
 {
-    DiffSketch s = {0};
+    Sketch s = {0};
     double bound;
     for (size_t i = 0; i < 1000; i++)
-        diff_sketch_add(&s, i, DIFF_SKETCH_TRIM, (float)(1000 - i));
+        sketch_add(&s, i, PAIR_TRIM, (float)(1000 - i));
     CHECK(isnan(diff_sketch_median(&s, 1000, &bound)) && isinf(bound));
 }
 
@@ -74,12 +75,12 @@ static void deviations_are_within_their_bound(void)
     static double x[N];
     for (int shape = 0; shape < 2; shape++) {
         Rng rng;
-        DiffSketch s = {0};
+        Sketch s = {0};
         double bound, first;
         rng_seed(&rng, 3, (uint64_t)shape);
         for (size_t i = 0; i < N; i++) {
             x[i] = shape ? rng_normal(&rng) : fabs(rng_normal(&rng));
-            diff_sketch_add(&s, i, 2, (float)x[i]);
+            sketch_add(&s, i, 2, (float)x[i]);
         }
         double centre = diff_sketch_median(&s, N, &first), got = diff_sketch_deviation(&s, N, centre, &bound);
         for (size_t i = 0; i < N; i++)
@@ -178,13 +179,13 @@ static void sums_equal_a_plain_computation(int threads)
 {
     static Naive all;
     static double rows[BLOCK * 3 * LONGEST * (D + 3)];
-    DiffShape shape = {.n_points = 2, .n_cols = D, .n_template_groups = GROUPS, .n_word_groups = GROUPS};
+    DiffShape shape = {.n_points = 2, .n_cols = D, .n_template_groups = GROUPS, .n_word_groups = GROUPS, .most_items = BLOCK};
     DiffSums *s = NULL;
     Pool *pool = NULL;
     Error e;
     Rng rng;
     memset(&all, 0, sizeof all);
-    CHECK(pool_open(threads, &pool, &e) == STATUS_OK && diff_sums_open(&shape, pool, &s, &e) == STATUS_OK);
+    CHECK(pool_open(threads, &pool, &e) == STATUS_OK && diff_sums_open(&shape, pool, NULL, NULL, &s, &e) == STATUS_OK);
     rng_seed(&rng, 11, 0);
     for (size_t first = 0; first < N_PAIRS; first += BLOCK) {
         DiffItem items[BLOCK];
@@ -270,7 +271,14 @@ static void curves_hold_both_bounds_of_a_control(void)
         item.at[DIFF_NEXT] = item.at[DIFF_ONSET] = DIFF_NO_ROW;
         View v = {.data = rows, .dtype = DTYPE_F64, .rows = 3, .cols = DIMS, .ld = DIMS};
         DiffCurveValues out = {y, x, shuffled};
-        diff_curves_of(pool, &v, &item, 1, inverse_sigma, &out);
+        DiffComparisons c;
+        CHECK(diff_comparisons_open(&c, 3, 1, &e) == STATUS_OK);
+        diff_comparisons_list(&c, &item, 1, 2);
+        CHECK(c.n == 3 && c.first[1] == 2);
+        host_compare_rows(pool, c.at, v, c.pairs, c.n, inverse_sigma);
+        CHECK(diff_comparisons_identical(&c, 1) == 12);
+        diff_curves_of(pool, &c, &item, 1, DIMS, &out);
+        diff_comparisons_close(&c);
         for (size_t class = 0; class < DIFF_N_CLASSES; class ++)
             for (size_t k = 0; k < DIFF_CURVE_COLS; k++) {
                 size_t at = class * DIFF_CURVE_COLS + k, curve = k % DIFF_N_CURVES;
