@@ -57,6 +57,12 @@ typedef struct Bench {
     KvSegment *segments;
     size_t n_seqs;
     HeadArgs head;
+    PairSums sums;
+    PairItem *items;
+    RowPair *pairs;
+    RowsCompared *compared;
+    double *weight;
+    size_t n_items, n_pairs;
     void *from, *to;
     size_t bytes;
     int calls;
@@ -201,6 +207,16 @@ static void do_moe(Bench *b)
     b->ops->moe(b->c, out, b->normed, b->routes, b->experts, &spec, ACT_SILU);
 }
 
+static void do_pair_sums(Bench *b)
+{
+    b->ops->pair_sums(b->c, &b->sums, b->resid, b->items, b->n_items);
+}
+
+static void do_compare_rows(Bench *b)
+{
+    b->ops->compare_rows(b->c, b->compared, b->resid, b->pairs, b->n_pairs, b->weight);
+}
+
 static void open_bench(Bench *b, const Shape *s, size_t rows, int device)
 {
     Error e;
@@ -300,6 +316,57 @@ static void bench_head(Bench *b)
     free(starts);
 }
 
+/* Pairs as strata diff puts them into a block: a sentence of FAMILY - 2 TAIL rows, b and a control of TAIL rows; each compared at every
+ * position with b, the control, and the next pair's b. Rates count each row that is read once. */
+static void bench_pairs(Bench *b)
+{
+    enum { TAIL = 10, FAMILY = 36, GROUPS = 48 };
+    Error e;
+    size_t n = b->rows / FAMILY;
+    size_t bytes = PAIR_CLASSES * pair_chunks(b->s.d) * pair_chunk_bytes(GROUPS, GROUPS);
+    b->n_items = n;
+    b->items = calloc(n, sizeof *b->items);
+    b->pairs = calloc(3 * n * TAIL, sizeof *b->pairs);
+    b->compared = calloc(3 * n * TAIL, sizeof *b->compared);
+    b->weight = calloc(b->s.d, sizeof *b->weight);
+    b->sums = (PairSums){.chunk_bytes = pair_chunk_bytes(GROUPS, GROUPS),
+                         .n_cols = b->s.d,
+                         .n_template_groups = GROUPS,
+                         .n_word_groups = GROUPS};
+    must(b->ops->alloc(b->c, bytes, &b->sums.chunks, &e), &e);
+    b->ops->clear(b->c, b->sums.chunks, bytes);
+    b->n_pairs = 0;
+    for (size_t i = 0; i < n; i++) {
+        int32_t len = TAIL, prefix = FAMILY - 3 * TAIL, first = (int32_t)(i * FAMILY) + prefix,
+                next = (int32_t)((i + 1) % n * FAMILY) + prefix;
+        PairItem *item = &b->items[i];
+        *item = (PairItem){.a = first, .b = first + len, .c = first + 2 * len, .s = next + len, .n = len, .n_s = len};
+        item->at[1] = item->at_s[1] = len > 1;
+        item->at[2] = item->at_s[2] = len - 1;
+        item->at[3] = item->at_s[3] = PAIR_NONE;
+        item->template_group = (int32_t)(i % GROUPS), item->word_group = (int32_t)(i * 7 % GROUPS), item->half = i % 2;
+        item->control_scale = 1;
+        const int32_t others[] = {item->b, item->c, item->s};
+        for (int k = 0; k < 3; k++)
+            for (int32_t r = 0; r < len; r++)
+                b->pairs[b->n_pairs++] = (RowPair){first + r, others[k] + r};
+    }
+    do_pair_sums(b); /* more than 64 items: the sketches count from then on */
+    for (int k = 0; k < PAIR_CLASSES; k++)
+        b->sums.n[k] = n;
+    double read = 3.0 * (double)(n * TAIL * b->s.d) * sizeof(float);
+    char name[80];
+    snprintf(name, sizeof name, "sums over %zu pairs", n);
+    report(b, name, do_pair_sums, 0, read);
+    snprintf(name, sizeof name, "%zu comparisons of rows, results on the host", b->n_pairs);
+    report(b, name, do_compare_rows, 0, read);
+    drop(b, b->sums.chunks);
+    free(b->items);
+    free(b->pairs);
+    free(b->compared);
+    free(b->weight);
+}
+
 static void bench_moe(Bench *b)
 {
     Error e;
@@ -362,6 +429,7 @@ static void bench_kernels(const Shape *s, const Shape *mixture, size_t rows, int
     report(&b, "residual sum", do_add, 0, 10 * x);
     report(&b, "RoPE of the queries", do_rope, 0, 4 * (double)t * (double)q_cols);
     report(&b, "SwiGLU", do_glu, 0, 6 * (double)t * (double)s->f);
+    bench_pairs(&b);
     const void *all[] = {b.resid.data,   b.resid2.data, b.act2.data, b.qkv.data,     b.normed.data,
                          b.gate_up.data, b.hidden.data, b.gain.data, b.cosines.data, b.sines.data};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
