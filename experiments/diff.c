@@ -202,7 +202,7 @@ static int open_passes(Diff *s, Error *e)
     status = diff_runner_open(&s->runner, &sizes, e);
     if (status)
         return status;
-    stream.most_items = curves.most_items = diff_runner_block_rows(&s->runner) / 2 + 1;
+    stream.most_items = curves.most_items = diff_runner_block_items(&s->runner);
     status = diff_sums_open(&stream, session->pool, session->ops, run_get_context(s->runner.run), &s->sums, e);
     return status ? status : diff_sums_open(&curves, session->pool, NULL, NULL, &s->curve_sums, e);
 }

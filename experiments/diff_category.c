@@ -432,11 +432,6 @@ static int finish_class(Pass *p, DiffClass class, Error *e)
     return status ? status : crossfit(s, r, e);
 }
 
-static size_t most_items(size_t block_rows)
-{
-    return block_rows / 2 + 1;
-}
-
 DiffPassBytes diff_category_bytes(const Diff *s)
 {
     DiffBases bases = {.rotations = &s->rotations, .n_points = s->n_points, .d = s->d};
@@ -453,7 +448,7 @@ static int open_pass(Pass *p, Error *e)
     size_t block_rows = diff_runner_block_rows(&s->runner);
     p->block.bos = s->bench.bos;
     p->block.bos_id = s->bench.bos_id;
-    p->cap = most_items(block_rows);
+    p->cap = diff_runner_block_items(&s->runner);
     p->items = malloc(p->cap * sizeof *p->items);
     p->item_pair = malloc(p->cap * sizeof *p->item_pair);
     size_t n = p->cap * DIFF_N_CLASSES * DIFF_CURVE_COLS;

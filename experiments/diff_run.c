@@ -235,6 +235,11 @@ size_t diff_runner_block_rows(const DiffRunner *r)
     return run_get_sizes(r->run)->block_rows;
 }
 
+size_t diff_runner_block_items(const DiffRunner *r)
+{
+    return diff_runner_block_rows(r) / 2 + 1;
+}
+
 int diff_runner_block(DiffRunner *r, const DiffBlock *block, Error *e)
 {
     if (block->failed)

@@ -66,6 +66,7 @@ typedef struct DiffRunnerSizes {
 int diff_runner_open(DiffRunner *r, const DiffRunnerSizes *sizes, Error *e); /* bench, session, order and tap are set */
 void diff_runner_close(DiffRunner *r);
 size_t diff_runner_block_rows(const DiffRunner *r);
+size_t diff_runner_block_items(const DiffRunner *r); /* pairs of a block at most: sentence and b have a row each */
 int diff_runner_block(DiffRunner *r, const DiffBlock *block, Error *e);
 
 #endif
