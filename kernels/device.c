@@ -80,8 +80,7 @@ int device_choose(const char *gpu_id, const char *numerics, const char *dtype, D
     if (strcmp(gpu, "cpu") == 0)
         return STATUS_OK;
     if (strcmp(gpu, "auto") == 0) {
-        bool served = strcmp(numerics, "fast") == 0 && (!given || strcmp(dtype, "bf16") == 0);
-        if (served && use_any(out) && !given)
+        if (strcmp(numerics, "fast") == 0 && use_any(out) && !given)
             out->dtype = "bf16";
         return STATUS_OK;
     }

@@ -2,8 +2,9 @@
  *
  *   cpu    the processor, f32
  *   N      GPU N, bf16 (numerics fast) or f32 (numerics exact); an error that names --gpu_id cpu where it cannot be used
- *   auto   the first usable GPU where the arithmetic asked for is served there, else the processor. Of several processes that a launcher
- *          starts on one machine, process i takes GPU i modulo their number.
+ *   auto   the first usable GPU for numerics fast, else the processor (other numerics give the same bits on both, or are the processor's
+ *          alone). Of several processes that a launcher starts on one machine, process i takes GPU i modulo their number.
+ * Which dtypes a device serves is ops_find()'s to say.
  * A GPU is usable from compute capability 8.0 (bf16 tensor cores). */
 #ifndef STRATA_KERNELS_DEVICE_H
 #define STRATA_KERNELS_DEVICE_H

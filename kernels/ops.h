@@ -1,7 +1,7 @@
 /* ops.h: THE contract between the forward pass and the arithmetic.
  *
- * An Ops table is one arithmetic on one device, chosen by (device, numerics): cpu/{fast, stable, exact, ref64},
- * cuda/{fast, exact} (in libstrata_cuda.so); `ref` is the naive f64 oracle of the tests. engine/forward.c is written once over this table and
+ * An Ops table is one arithmetic on one device, chosen by (device, numerics, dtype): cpu/{fast, stable, exact, ref64},
+ * cuda/{fast in bf16, f32 or TF32, exact} (in libstrata_cuda.so); `ref` is the naive f64 oracle of the tests. engine/forward.c is written once over this table and
  * dereferences no activation: a View's data may lie on another device.
  *
  * Shape alphabet, used in every comment of this project:

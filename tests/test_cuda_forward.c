@@ -7,7 +7,11 @@
  * roundings of values that differ in their last bits make errors of one size, and sums of f32 add a thousandth of it. The two must be
  * as near to each other as either is to the truth (independent errors would be sqrt 2 apart; they share most roundings). In a
  * mixture a rounded router logit can choose another expert, which moves losses of single tokens by much: there the bound is 1.5 of
- * the largest among the orders, and nearness is not asked. */
+ * the largest among the orders, and nearness is not asked.
+ *
+ * In f32 no token's loss may differ from cpu/fast's or the oracle's by more than cpu/fast's may from transformers' (dump_case.h). In TF32 the
+ * root mean square of the error may be 1.5 of what cutting the operands of the products to 10 bits of fraction costs the oracle; a device that
+ * rounds them makes half the error. */
 #include "kernels/convert.h"
 #include "tests/cuda_under_test.h"
 #include "tests/dump_case.h"
@@ -102,6 +106,86 @@ static void make_rounded(void)
     rounded.glu = rounded_glu;
     rounded.act = rounded_act;
     rounded.moe = rounded_moe;
+}
+
+/* ---- what TF32 costs ---- */
+
+static Ops cut; /* the f64 oracle, with the operands of its products cut to TF32 */
+
+static void cut_view(View v)
+{
+    for (size_t r = 0; r < v.rows; r++) {
+        for (size_t c = 0; c < v.cols; c++) {
+            double *p = (double *)v.data + r * v.ld + c;
+            float x = (float)*p;
+            uint32_t bits;
+            memcpy(&bits, &x, sizeof bits);
+            bits &= ~(uint32_t)0x1fff;
+            memcpy(&x, &bits, sizeof x);
+            *p = (double)x;
+        }
+    }
+}
+
+static View cut_copy(View v)
+{
+    View copy = v;
+    copy.ld = v.cols;
+    copy.data = malloc((v.rows * v.cols + 1) * sizeof(double));
+    for (size_t r = 0; r < v.rows; r++)
+        memcpy((double *)copy.data + r * v.cols, (double *)v.data + r * v.ld, v.cols * sizeof(double));
+    cut_view(copy);
+    return copy;
+}
+
+static int cut_prepare(OpsContext *c, void *slot, WeightKind kind, const WeightPart *parts, size_t n, Weight *out, Error *e)
+{
+    int status = ops_ref.weight_prepare(c, slot, kind, parts, n, out, e);
+    if (!status && kind == WEIGHT_MATRIX)
+        cut_view((View){.data = slot, .dtype = DTYPE_F64, .rows = out->rows, .cols = out->cols, .ld = out->cols});
+    return status;
+}
+
+static void cut_linear(OpsContext *c, View y, View x, const Weight *w, const Weight *bias)
+{
+    View operand = cut_copy(x);
+    ops_ref.linear(c, y, operand, w, bias);
+    free(operand.data);
+}
+
+static void cut_linear_add(OpsContext *c, View out, View residual, float scale, View x, const Weight *w, const Weight *bias)
+{
+    View operand = cut_copy(x);
+    ops_ref.linear_add(c, out, residual, scale, operand, w, bias);
+    free(operand.data);
+}
+
+/* What lies between an expert's two products stays whole: the bound is a little tighter for it. */
+static void cut_moe(OpsContext *c, View out, View x, Routes routes, const ExpertWeights *experts, const RouteSpec *spec,
+                    ActKind act)
+{
+    View operand = cut_copy(x);
+    ops_ref.moe(c, out, operand, routes, experts, spec, act);
+    free(operand.data);
+}
+
+static void cut_head(OpsContext *c, const HeadArgs *args)
+{
+    HeadArgs a = *args;
+    a.x = cut_copy(args->x);
+    ops_ref.head(c, &a);
+    free(a.x.data);
+}
+
+static void make_cut(void)
+{
+    cut = ops_ref;
+    cut.name = "ref, cut to TF32";
+    cut.weight_prepare = cut_prepare;
+    cut.linear = cut_linear;
+    cut.linear_add = ops_ref.linear_add ? cut_linear_add : NULL;
+    cut.moe = cut_moe;
+    cut.head = cut_head;
 }
 
 /* ---- losses ---- */
@@ -216,6 +300,82 @@ static void losses_under_the_least_memory(void)
     }
 }
 
+/* The largest difference of a token's loss; NaN if there is one. */
+static double farthest(const Losses *a, const Losses *b, size_t order)
+{
+    double most = a->n[order] && a->n[order] == b->n[order] ? 0 : NAN;
+    for (size_t i = 0; i < a->n[order]; i++) {
+        double error = fabs(a->nll[order][i] - b->nll[order][i]);
+        most = error <= most ? most : error;
+    }
+    return most;
+}
+
+static void compare_in_f32(const char *folder, size_t memory)
+{
+    static Losses exact, cpu, cuda;
+    DumpCase c;
+    bool there = dump_case_open(&c, folder, folder, folder);
+    double worst = 0;
+    for (int i = 0; there && i < 2; i++) {
+        const OrderSet *set = &c.orders[i];
+        run_losses(&c, &ops_ref, set, (size_t)1 << 30, &exact);
+        run_losses(&c, &ops_cpu_fast, set, (size_t)1 << 30, &cpu);
+        run_losses(&c, entry->fast_f32, set, memory, &cuda);
+        for (size_t o = 0; o < set->n_orders; o++) {
+            double from_cpu = farthest(&cuda, &cpu, o), from_exact = farthest(&cuda, &exact, o);
+            CHECK_MSG(from_cpu <= dump_case_tolerance && from_exact <= dump_case_tolerance,
+                      "%s %s: a loss differs by %g from cpu/fast's, by %g from the oracle's", folder, set->orders[o].name,
+                      from_cpu, from_exact);
+            worst = from_cpu <= worst ? worst : from_cpu;
+        }
+    }
+    printf("  %s in f32: losses at most %.2g from cpu/fast's\n", strrchr(folder, '/') + 1, worst);
+    dump_case_close(&c);
+}
+
+/* Families beside the four: soft caps and windows, both kinds of ALiBi, interleaved RoPE, parallel branches, biases, shared experts. */
+static void losses_in_f32(void)
+{
+    static const char *const folders[] = {"models/llama",          "models/mistral",    "models/mixtral",
+                                          "models/gpt2",           "families/gemma2",   "families/bloom-five",
+                                          "families/falcon-alibi", "families/gptj",     "families/granite-bias",
+                                          "families/cohere",       "families/qwen2-moe"};
+    for (size_t m = 0; m < sizeof folders / sizeof folders[0]; m++) {
+        char folder[128];
+        snprintf(folder, sizeof folder, "tests/data/%s", folders[m]);
+        cuda_seed(m + 21);
+        compare_in_f32(folder, m == 0 || m == 2 ? 0 : (size_t)1 << 30);
+    }
+}
+
+static void losses_in_tf32(void)
+{
+    static const char *const models[] = {"llama", "mistral", "gpt2"};
+    static Losses exact, of_cut, cuda;
+    for (size_t m = 0; m < sizeof models / sizeof models[0]; m++) {
+        DumpCase c;
+        char folder[128];
+        snprintf(folder, sizeof folder, "tests/data/models/%s", models[m]);
+        bool there = dump_case_open(&c, models[m], folder, folder);
+        double worst = 0;
+        for (int i = 0; there && i < 2; i++) {
+            const OrderSet *set = &c.orders[i];
+            run_losses(&c, &ops_ref, set, (size_t)1 << 30, &exact);
+            run_losses(&c, &cut, set, (size_t)1 << 30, &of_cut);
+            run_losses(&c, entry->fast_tf32, set, (size_t)1 << 30, &cuda);
+            for (size_t o = 0; o < set->n_orders; o++) {
+                double error = distance(&cuda, &exact, o), cost = distance(&of_cut, &exact, o);
+                CHECK_MSG(error <= 1.5 * cost, "%s %s: loss error %g, TF32 costs the oracle %g", models[m], set->orders[o].name,
+                          error, cost);
+                worst = error / cost <= worst ? worst : error / cost;
+            }
+        }
+        printf("  %s in TF32: loss error at most %.2f of what TF32 costs the oracle\n", models[m], worst);
+        dump_case_close(&c);
+    }
+}
+
 static void nothing_was_violated(void)
 {
     CHECK(cuda_violations() == 0);
@@ -224,10 +384,13 @@ static void nothing_was_violated(void)
 int main(void)
 {
     make_rounded();
+    make_cut();
     RUN(the_table_is_there);
     if (entry) {
         RUN(losses_with_resident_weights);
         RUN(losses_under_the_least_memory);
+        RUN(losses_in_f32);
+        RUN(losses_in_tf32);
         RUN(nothing_was_violated);
     }
     return test_finish();

@@ -3,7 +3,8 @@
  *
  * Tolerances. u is the unit roundoff of what the table stores (2^-24 for f32). A dot product of K terms in any order and any mix of
  * fused and plain steps is within (K + 2) u sum |x||w| of the exact one (Higham, Accuracy and Stability, ch. 3); what is added after
- * it costs one u of the result each; storing it as bf16 costs k.store of it. Where an operation goes through exp, its polynomial adds at most 4 u relative. The bounds are
+ * it costs one u of the result each; storing it as bf16 costs k.store of it; cutting both factors to TF32 first moves each term by
+ * 2 operand_error + operand_error^2 of it. Where an operation goes through exp, its polynomial adds at most 4 u relative. The bounds are
  * worst cases: a wrong element misses them by orders of magnitude. */
 #include "tests/kernel_harness.h"
 
@@ -13,6 +14,8 @@
 static const Ops *ops;
 static int n_threads;
 static uint64_t seed;
+static double
+    operand_error; /* of what a product reads, relatively: 2^-10 in TF32 (10 bits of a fraction, the rest ignored), else 0 */
 static const char *only;                                  /* the one test to run; NULL: all */
 static int (*lend)(void *memory, size_t bytes, Error *e); /* of a table on a device */
 static void (*take_back)(void *memory);
@@ -53,6 +56,12 @@ typedef struct LinearBound {
     const WeightPart *bias;
 } LinearBound;
 
+/* Of a term x w, relatively. */
+static double term_error(void)
+{
+    return operand_error * (2 + operand_error);
+}
+
 static double linear_bound(void *user, size_t r, size_t c)
 {
     const LinearBound *b = user;
@@ -64,7 +73,7 @@ static double linear_bound(void *user, size_t r, size_t c)
         sum += fabs(kit_get(b->x, r, i) * kit_part_get(p, (size_t)row, i));
     double kept = b->residual ? fabs(kit_get(b->residual->r, r, c)) : 0;
     double stored = b->store > 0 ? b->store * 1.01 * fabs(kit_get(b->y, r, c)) : 0;
-    return ((double)b->k + 4) * b->u * sum * fabs(b->scale) + 2 * b->u * kept + stored + 1e-300;
+    return (((double)b->k + 4) * b->u + term_error()) * sum * fabs(b->scale) + 2 * b->u * kept + stored + 1e-300;
 }
 
 static void try_linear(Kit *k, size_t t, size_t n, size_t depth, int flavour)
@@ -114,49 +123,53 @@ static void linear(void)
     kit_close(&k);
 }
 
+/* flavour: in place, with a bias, scaled. */
+static void try_linear_add(Kit *k, size_t t, size_t n, size_t depth, int flavour)
+{
+    bool in_place = flavour % 2, has_bias = flavour / 2 % 2;
+    double scale = flavour % 3 ? 1 : 0.5;
+    CASE(k, "%s linear_add T %zu N %zu K %zu scale %g%s%s", ops->name, t, n, depth, scale, has_bias ? " bias" : "",
+         in_place ? " in place" : "");
+    WeightPart part = kit_part(k, DTYPE_F32, n, depth, false, 1), bias_part = kit_part(k, DTYPE_F32, 1, n, false, 1);
+    BothWeight w = kit_weight(k, WEIGHT_MATRIX, &part, 1), bias = kit_weight(k, WEIGHT_VECTOR, &bias_part, 1);
+    Both x = kit_view(k, ops->gemm_dtype, t, depth, 2, 1), residual = kit_view(k, ops->resid_dtype, t, n, 1, 10);
+    Both kept = kit_view(k, ops->resid_dtype, t, n, 0, 0),
+         out = in_place ? residual : kit_view(k, ops->resid_dtype, t, n, 4, 1);
+    for (size_t r = 0; r < t; r++)
+        for (size_t c = 0; c < n; c++)
+            kit_set(kept, r, c, kit_get(residual.r, r, c));
+    LinearBound bound = {.u = k->u,
+                         .scale = scale,
+                         .x = x.r,
+                         .parts = &part,
+                         .n_parts = 1,
+                         .k = depth,
+                         .residual = &kept,
+                         .bias = has_bias ? &bias_part : NULL};
+    ops->linear_add(k->ctx, out.t, residual.t, (float)scale, x.t, &w.t, has_bias ? &bias.t : NULL);
+    Both product = kit_view(k, ops->act_dtype, t, n, 0, 0);
+    ops_ref.linear(k->ref_ctx, product.r, x.r, &w.r, has_bias ? &bias.r : NULL);
+    ops_ref.add(k->ref_ctx, out.r, residual.r, product.r, (float)scale);
+    CHECK(kit_compare(k, out, linear_bound, &bound) == 0);
+    END(k);
+}
+
 static void linear_add(void)
 {
     if (!ops->linear_add)
         return; /* an entry that may be absent */
     Kit k = open_kit(2);
     static const size_t ts[] = {1, 6, 13, 200}, ns[] = {1, 16, 33, 800}, ks[] = {1, 64, 401, 810};
-    for (int i = 0; i < 64; i++) {
-        size_t t = ts[i % 4], n = ns[i / 4 % 4], depth = ks[i / 16];
-        bool in_place = i % 2, has_bias = i / 2 % 2;
-        double scale = i % 3 ? 1 : 0.5;
-        CASE(&k, "%s linear_add T %zu N %zu K %zu scale %g%s%s", ops->name, t, n, depth, scale, has_bias ? " bias" : "",
-             in_place ? " in place" : "");
-        WeightPart part = kit_part(&k, DTYPE_F32, n, depth, false, 1), bias_part = kit_part(&k, DTYPE_F32, 1, n, false, 1);
-        BothWeight w = kit_weight(&k, WEIGHT_MATRIX, &part, 1), bias = kit_weight(&k, WEIGHT_VECTOR, &bias_part, 1);
-        Both x = kit_view(&k, ops->gemm_dtype, t, depth, 2, 1), residual = kit_view(&k, ops->resid_dtype, t, n, 1, 10);
-        Both kept = kit_view(&k, ops->resid_dtype, t, n, 0, 0),
-             out = in_place ? residual : kit_view(&k, ops->resid_dtype, t, n, 4, 1);
-        for (size_t r = 0; r < t; r++)
-            for (size_t c = 0; c < n; c++)
-                kit_set(kept, r, c, kit_get(residual.r, r, c));
-        LinearBound bound = {.u = k.u,
-                             .scale = scale,
-                             .x = x.r,
-                             .parts = &part,
-                             .n_parts = 1,
-                             .k = depth,
-                             .residual = &kept,
-                             .bias = has_bias ? &bias_part : NULL};
-        ops->linear_add(k.ctx, out.t, residual.t, (float)scale, x.t, &w.t, has_bias ? &bias.t : NULL);
-        Both product = kit_view(&k, ops->act_dtype, t, n, 0, 0);
-        ops_ref.linear(k.ref_ctx, product.r, x.r, &w.r, has_bias ? &bias.r : NULL);
-        ops_ref.add(k.ref_ctx, out.r, residual.r, product.r, (float)scale);
-        CHECK(kit_compare(&k, out, linear_bound, &bound) == 0);
-        END(&k);
-    }
+    for (int i = 0; i < 64; i++)
+        try_linear_add(&k, ts[i % 4], ns[i / 4 % 4], ks[i / 16], i);
     kit_close(&k);
 }
 
 /* A row's product does not depend on its neighbours, nor on the threads; adding the residual at once changes no bit. */
 static void products_do_not_depend_on_the_batch(void)
 {
-    if (ops->act_dtype == DTYPE_BF16)
-        return; /* promised by the arithmetics of f32 and f64 */
+    if (!ops->host_memory)
+        return; /* promised by the arithmetics of the processor */
     Kit k = open_kit(3);
     size_t t = 151, n = 333, depth = 805;
     CASE(&k, "%s batch", ops->name);
@@ -494,7 +507,7 @@ static void find_hidden(MixtureBound *b, size_t r)
                     value[half] += term;
                     sum[half] += fabs(term);
                 }
-                error[half] = ((double)gate_up->cols + 2) * u * sum[half] + store * fabs(value[half]);
+                error[half] = (((double)gate_up->cols + 2) * u + term_error()) * sum[half] + store * fabs(value[half]);
             }
             double act = value[0] / (1 + exp(-value[0]));
             b->hidden[j][f] = act * value[1];
@@ -520,7 +533,7 @@ static double mixture_bound(void *user, size_t r, size_t c)
             magnitude += fabs(w * b->hidden[j][f]);
             y += w * b->hidden[j][f];
         }
-        own += ((double)down->cols + 2) * u * (magnitude + own) + store * (fabs(y) + own);
+        own += (((double)down->cols + 2) * u + term_error()) * (magnitude + own) + store * (fabs(y) + own);
         error += (double)b->routes.weight[r * b->top_k + j] * (own + 44 * u * (magnitude + own));
     }
     return error + store * (fabs(kit_get(b->out, r, c)) + error) + 1e-300;
@@ -705,7 +718,7 @@ static void head(void)
         r.nll = rm.nll, r.kl = rm.kl, r.word_start_logp = rm.starts, r.lse = rm.lse, r.rank = rm.rank, r.top1 = rm.top1;
         ops->head(k.ctx, &a);
         ops_ref.head(k.ref_ctx, &r);
-        CHECK(kit_compare_flat(&k, logits, ((double)d + 12) * ((double)d * scale + 1) * k.u) == 0);
+        CHECK(kit_compare_flat(&k, logits, (((double)d + 12) * k.u + term_error()) * ((double)d * scale + 1)) == 0);
         for (size_t j = 0; j < t; j++)
             judge_head(&k, &a, j);
         a.intact_logits = &intact, a.intact_lse = m.intact_lse, a.logits = z, a.lse = m.lse;

@@ -35,8 +35,10 @@ static const char overview[] =
     "\n"
     "Options of every command that runs a model:\n"
     "  --model_name NAME   hub id found in models/ or the Hugging Face cache, a directory, or a .gguf file\n"
-    "  --gpu_id auto|cpu|N --dtype f32|bf16 --numerics fast|stable|exact|ref64 --threads N --memory 8G\n"
-    "                      (a GPU serves fast in bf16; auto takes one if that is asked for; `make CUDA=1` builds it)\n"
+    "  --gpu_id auto|cpu|N --dtype f32|bf16|tf32 --numerics fast|stable|exact|ref64 --threads N --memory 8G\n"
+    "                      (a GPU serves fast in bf16, its default, in f32, and with tf32 f32 whose products are TF32; exact "
+    "in f32.\n"
+    "                      auto takes one for fast; `make CUDA=1` builds it)\n"
     "  --cpu scalar|avx2|avx512|native   limits the vector instructions (STRATA_CPU does the same)\n"
     "  --bos auto|yes|no --context N --rope hf32|real --seed N --revision R --quiet --json\n"
     "Hyphens and underscores in options mean the same. Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.\n";

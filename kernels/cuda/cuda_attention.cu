@@ -1,4 +1,4 @@
-/* cuda_attention.cu: causal attention over sequences of different lengths on tensor cores, one pass over the keys (online softmax):
+/* cuda_attention.cu: causal attention of bf16 over sequences of different lengths on tensor cores, one pass over the keys (online softmax):
  *
  *   per tile of keys: S = Q K^T; m' = max(m, rows of S); P = e^(S - m'); l = l e^(m - m') + sum P; O = O e^(m - m') + P V
  *   at the end: out = O / l
@@ -6,80 +6,23 @@
  * S, P's sum, O, m and l are f32; Q, K, V and P enter the products as bf16. A block takes up to 64 MT queries of one head, 16 MT a warp, and
  * walks the tiles of BK keys that its queries see; tiles nobody sees are never loaded, and only those that a border crosses
  * (diagonal, window, end of the keys) are masked. Keys and values come by asynchronous copies, one tile ahead. Head dims are padded with
- * zeros to the next of 64, 96, 128, 256; rows that no 16-byte load reaches are read element by element.
- *
- * Shared rows are 8 elements longer than DH, so that the eight rows of a load_matrix fall into different banks. */
-#include "kernels/cuda/cuda_attention.cuh"
+ * zeros to the next of 64, 96, 128, 256. The attention of f32 stands in cuda_attention_f32.cu. */
+#include "kernels/cuda/cuda_attention_tiles.cuh"
 #include "kernels/cuda/cuda_multiply.cuh"
 
-#include <math.h>
-
-enum { WARPS = 4, THREADS = 32 * WARPS, PAD = 8 };
-
-#define LOG2_E 1.4426950408889634f
+enum { WARPS = 4, THREADS = 32 * WARPS };
 
 template <int DH, int MT, int BK> struct Shape {
-    static constexpr int rows = 16 * MT * WARPS, stride = DH + PAD;
+    static constexpr int rows = 16 * MT * WARPS, stride = Tile<bf16, DH>::stride;
     static constexpr size_t q_elems = (size_t)rows * stride, kv_elems = (size_t)BK * stride;
     static constexpr size_t bytes = (q_elems + 4 * kv_elems) * sizeof(bf16);
 };
-
-/* Row of k and v that holds key j. */
-DEVICE_FN int64_t key_row(const AttentionArgs &a, const AttentionItem &item, int j)
-{
-    int s = item.first_segment;
-    AttentionSegment segment = a.segments[s];
-    while (j >= segment.n_rows) {
-        j -= segment.n_rows;
-        segment = a.segments[++s];
-    }
-    return (int64_t)segment.first_row + j;
-}
-
-/* 8 elements of a row into shared memory, zeros from `valid` columns on. */
-DEVICE_FN void load_chunk(Shared<bf16> to, Global<const bf16> from, int valid, bool vectors)
-{
-    if (vectors) {
-        async_copy16(to, from, valid > 0 ? 16 : 0);
-        return;
-    }
-    for (int i = 0; i < 8; i++) {
-        bf16 x = {0};
-        if (i < valid)
-            x = from[i];
-        to[i] = x;
-    }
-}
-
-/* Keys or values [first, first + BK) of the item; those at `end` and beyond are zeros. */
-template <int DH, int BK>
-DEVICE_FN void load_keys(const AttentionArgs &a, const AttentionItem &item, Global<const bf16> from, int64_t ld, int column,
-                         int first, int end, Shared<bf16> to)
-{
-    for (int i = threadIdx.x; i < BK * (DH / 8); i += THREADS) {
-        int r = i / (DH / 8), c = i % (DH / 8) * 8, key = first + r;
-        bool there = key < end && c < a.head_dim;
-        Global<const bf16> at = there ? from + (key_row(a, item, key) * ld + column + c) : from;
-        load_chunk(to + (r * (DH + PAD) + c), at, there ? a.head_dim - c : 0, a.vectors);
-    }
-}
-
-template <int DH, int MT>
-DEVICE_FN void load_queries(const AttentionArgs &a, const AttentionItem &item, int column, Shared<bf16> to)
-{
-    for (int i = threadIdx.x; i < 16 * MT * WARPS * (DH / 8); i += THREADS) {
-        int r = i / (DH / 8), c = i % (DH / 8) * 8;
-        bool there = r < item.n_q && c < a.head_dim;
-        Global<const bf16> at = there ? a.q + ((int64_t)(item.q_row + r) * a.ld_q + column + c) : a.q;
-        load_chunk(to + (r * (DH + PAD) + c), at, there ? a.head_dim - c : 0, a.vectors);
-    }
-}
 
 /* o += P times BK values. */
 template <int DH, int MT, int BK>
 DEVICE_FN void multiply_values(float (&o)[MT][DH / 8][4], const float (&p)[MT][BK / 8][4], Shared<bf16> v, int lane)
 {
-    constexpr int stride = DH + PAD;
+    constexpr int stride = Tile<bf16, DH>::stride;
     int matrix = lane / 8, row = lane % 8;
 #pragma unroll
     for (int n = 0; n < BK; n += 16) {
@@ -103,19 +46,6 @@ DEVICE_FN void multiply_values(float (&o)[MT][DH / 8][4], const float (&p)[MT][B
             }
         }
     }
-}
-
-/* A product q.k as the model wants it: scaled, capped, with ALiBi; distance = k - q. */
-DEVICE_FN float bend(const AttentionArgs &a, float z, float slope, int distance, int key_position)
-{
-    z *= a.scale;
-    if (a.softcap > 0)
-        z = a.softcap * tanhf(z / a.softcap);
-    if (a.slopes != nullptr && a.alibi_bf16)
-        z += a.scale * f32_of(bf16_of(f32_of(bf16_of(slope)) * f32_of(bf16_of((float)key_position))));
-    else if (a.slopes != nullptr)
-        z += slope * (float)distance;
-    return z;
 }
 
 /* The running maximum, sum and output of a thread's two rows of each 16. */
@@ -173,7 +103,7 @@ DEVICE_FN void shape_scores(const AttentionArgs &a, const AttentionItem &item, f
                 int key = first + n * 8 + lane % 4 * 2 + i % 2, p = position + m * 16 + lane / 4 + i / 2 * 8;
                 if (BENT)
                     s[m][n][i] = bend(a, s[m][n][i], slope, key - p, item.key_position + key);
-                if (masked && (key > p || key >= item.n_keys || (a.window > 0 && p - key >= a.window)))
+                if (masked && !sees(a, item, p, key))
                     s[m][n][i] = -INFINITY;
             }
         }
@@ -185,7 +115,8 @@ template <int DH, int MT>
 DEVICE_FN void store_rows(const AttentionArgs &a, const AttentionItem &item, Rows<DH, MT> &r, Shared<bf16> q, int first_row,
                           int column, int lane)
 {
-    constexpr int stride = DH + PAD;
+    constexpr int stride = Tile<bf16, DH>::stride;
+    Global<bf16> out = static_cast<bf16 *>(a.out);
 #pragma unroll
     for (int m = 0; m < MT; m++) {
 #pragma unroll
@@ -205,7 +136,7 @@ DEVICE_FN void store_rows(const AttentionArgs &a, const AttentionItem &item, Row
         int row = i / (DH / 8), c = i % (DH / 8) * 8;
         if (first_row + row >= item.n_q || c >= a.head_dim)
             continue;
-        Global<bf16> to = a.out + ((int64_t)(item.q_row + first_row + row) * a.ld_out + column + c);
+        Global<bf16> to = out + ((int64_t)(item.q_row + first_row + row) * a.ld_out + column + c);
         Shared<bf16> from = q + (row * stride + c);
         if (a.vectors)
             store_vec(to, load_vec<8>(from));
@@ -225,8 +156,8 @@ template <int DH, int MT, int BK, bool BENT> CUDA_KERNEL(THREADS) attend(Attenti
     const AttentionItem item = a.items[first_item + (int)blockIdx.y];
     int head = blockIdx.x, lane = threadIdx.x % 32, first_row = (int)threadIdx.x / 32 * 16 * MT;
     int column = head * a.head_dim, kv_column = head / a.group * a.head_dim;
-    int last = item.position + item.n_q - 1, end = last + 1 < item.n_keys ? last + 1 : item.n_keys;
-    int begin = a.window > 0 && item.position - a.window + 1 > 0 ? (item.position - a.window + 1) / BK * BK : 0;
+    int begin = first_key<BK>(a, item), end = end_of_keys(item);
+    Global<const bf16> keys = static_cast<const bf16 *>(a.k), values = static_cast<const bf16 *>(a.v);
     float slope = 0;
     if (BENT && a.slopes != nullptr)
         slope = a.slopes[head];
@@ -241,24 +172,25 @@ template <int DH, int MT, int BK, bool BENT> CUDA_KERNEL(THREADS) attend(Attenti
         for (int d = 0; d < DH / 8; d++)
             r.o[m][d][0] = r.o[m][d][1] = r.o[m][d][2] = r.o[m][d][3] = 0;
     }
-    load_queries<DH, MT>(a, item, column, q);
+    load_queries<bf16, DH, S::rows, THREADS>(a, item, column, q);
     if (begin < end) {
-        load_keys<DH, BK>(a, item, a.k, a.ld_k, kv_column, begin, end, k);
-        load_keys<DH, BK>(a, item, a.v, a.ld_v, kv_column, begin, end, v);
+        load_keys<bf16, DH, BK, THREADS>(a, item, keys, a.ld_k, kv_column, begin, end, k);
+        load_keys<bf16, DH, BK, THREADS>(a, item, values, a.ld_v, kv_column, begin, end, v);
     }
     async_copy_commit();
     int stage = 0;
     for (int first = begin; first < end; first += BK, stage ^= 1) {
         if (first + BK < end) {
-            load_keys<DH, BK>(a, item, a.k, a.ld_k, kv_column, first + BK, end, k + (stage ^ 1) * (int)S::kv_elems);
-            load_keys<DH, BK>(a, item, a.v, a.ld_v, kv_column, first + BK, end, v + (stage ^ 1) * (int)S::kv_elems);
+            load_keys<bf16, DH, BK, THREADS>(a, item, keys, a.ld_k, kv_column, first + BK, end,
+                                             k + (stage ^ 1) * (int)S::kv_elems);
+            load_keys<bf16, DH, BK, THREADS>(a, item, values, a.ld_v, kv_column, first + BK, end,
+                                             v + (stage ^ 1) * (int)S::kv_elems);
         }
         async_copy_commit();
         async_copy_wait<1>();
         block_sync();
         int p = item.position + first_row; /* of the warp's first query */
-        bool seen = first_row < item.n_q && first <= p + 16 * MT - 1 && (a.window == 0 || p - (first + BK - 1) < a.window);
-        if (seen) {
+        if (first_row < item.n_q && tile_is_seen<BK>(a, p, 16 * MT, first)) {
             float s[MT][BK / 8][4];
 #pragma unroll
             for (int m = 0; m < MT; m++)
@@ -266,8 +198,7 @@ template <int DH, int MT, int BK, bool BENT> CUDA_KERNEL(THREADS) attend(Attenti
                 for (int n = 0; n < BK / 8; n++)
                     s[m][n][0] = s[m][n][1] = s[m][n][2] = s[m][n][3] = 0;
             multiply_rows<DH, S::stride>(s, q + first_row * S::stride, k + stage * (int)S::kv_elems, lane);
-            bool masked =
-                first + BK - 1 > p || first + BK > item.n_keys || (a.window > 0 && p + 16 * MT - 1 - first >= a.window);
+            bool masked = tile_is_masked<BK>(a, item, p, 16 * MT, first);
             shape_scores<MT, BK, BENT>(a, item, s, slope, first, p, lane, masked);
             soften<DH, MT, BK>(r, s, unit);
             multiply_values<DH, MT, BK>(r.o, s, v + stage * (int)S::kv_elems, lane);
@@ -295,8 +226,7 @@ template <int DH, int MT, int BK, bool BENT> static cudaError_t launch(const Att
 
 template <int DH, int MT, int BK> static cudaError_t launch_shape(const AttentionArgs &a, cudaStream_t stream)
 {
-    bool bent = a.softcap > 0 || a.slopes != nullptr || !(a.scale > 0);
-    return bent ? launch<DH, MT, BK, true>(a, stream) : launch<DH, MT, BK, false>(a, stream);
+    return scores_are_bent(a) ? launch<DH, MT, BK, true>(a, stream) : launch<DH, MT, BK, false>(a, stream);
 }
 
 int attention_rows_of_item(int head_dim)

@@ -20,9 +20,10 @@ struct AttentionSegment {
     int32_t first_row, n_rows;
 };
 
+/* q, k, v and out on the device, all bf16 or all f32. */
 struct AttentionArgs {
-    Global<const bf16> q, k, v;
-    Global<bf16> out;
+    const void *q, *k, *v;
+    void *out;
     int64_t ld_q, ld_k, ld_v, ld_out;
     Global<const AttentionItem> items; /* on the device, as are segments and slopes */
     Global<const AttentionSegment> segments;
@@ -31,12 +32,14 @@ struct AttentionArgs {
     int head_dim, window;
     float scale, softcap;
     bool alibi_bf16;
-    bool vectors; /* every row of q, k, v and out begins at 16 bytes, head_dim is a multiple of 8 */
+    bool vectors; /* every row of q, k, v and out begins at 16 bytes, and so does every head of it */
 };
 
-/* Queries an item may have, by head dim. */
+/* Queries an item may have, by head dim; of bf16, and of f32 (cuda_attention_f32.cu). */
 int attention_rows_of_item(int head_dim);
 cudaError_t attention_launch(const AttentionArgs *a, cudaStream_t stream);
+int attention_f32_rows_of_item(int head_dim);
+cudaError_t attention_f32_launch(const AttentionArgs *a, cudaStream_t stream);
 }
 
 #endif

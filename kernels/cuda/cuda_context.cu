@@ -13,9 +13,10 @@ extern "C" {
 
 /* ---- sizes ---- */
 
-static ContextLayout layout(const OpsConfig *config)
+static ContextLayout layout(const OpsConfig *config, DType dtype)
 {
     const OpsLimits *l = &config->limits;
+    size_t elem = dtype_block_bytes(dtype); /* of an activation */
     ContextLayout o;
     memset(&o, 0, sizeof o);
     /* of one op: positions or targets, or the items and segments of sequences of one row each */
@@ -32,18 +33,23 @@ static ContextLayout layout(const OpsConfig *config)
     if (l->n_experts) {
         size_t choices = l->max_rows * l->top_k;
         o.moe_order = at, at += context_round((2 * choices + l->n_experts + 1) * sizeof(int32_t));
-        o.moe_x = at, at += context_round(choices * l->d_model * sizeof(bf16));
-        o.moe_gate_up = at, at += context_round(l->max_rows * 2 * l->d_ff * sizeof(bf16));
-        o.moe_hidden = at, at += context_round(l->max_rows * l->d_ff * sizeof(bf16));
-        o.moe_y = at, at += context_round(choices * l->d_model * sizeof(bf16));
+        o.moe_x = at, at += context_round(choices * l->d_model * elem);
+        o.moe_gate_up = at, at += context_round(l->max_rows * 2 * l->d_ff * elem);
+        o.moe_hidden = at, at += context_round(l->max_rows * l->d_ff * elem);
+        o.moe_y = at, at += context_round(choices * l->d_model * elem);
     }
     o.total = at;
     return o;
 }
 
-size_t context_bytes(const OpsConfig *config)
+size_t context_bytes_bf16(const OpsConfig *config)
 {
-    return layout(config).total;
+    return layout(config, DTYPE_BF16).total;
+}
+
+size_t context_bytes_f32(const OpsConfig *config)
+{
+    return layout(config, DTYPE_F32).total;
 }
 
 /* ---- failures ---- */
@@ -108,7 +114,7 @@ static cudaError_t open_streams(OpsContext *c)
     return error;
 }
 
-int context_open(const OpsConfig *config, OpsContext **out, Error *e)
+static int open_context(const OpsConfig *config, DType dtype, GemmOperands operands, OpsContext **out, Error *e)
 {
     double mib = 1024.0 * 1024.0;
     if (config->limits.head_dim > ATTENTION_MAX_HEAD_DIM)
@@ -118,7 +124,8 @@ int context_open(const OpsConfig *config, OpsContext **out, Error *e)
     if (!c)
         return error_set(e, STATUS_FAILED, "cuda: out of memory");
     c->config = *config;
-    c->layout = layout(config);
+    c->dtype = dtype;
+    c->layout = layout(config, dtype);
     cudaError_t error = cudaSetDevice(config->device_index);
     if (!error)
         error = open_memory(c);
@@ -133,7 +140,7 @@ int context_open(const OpsConfig *config, OpsContext **out, Error *e)
         context_close(c);
         return status;
     }
-    const char *why = gemm_open(&c->gemm, c->scratch + c->layout.workspace);
+    const char *why = gemm_open(&c->gemm, operands, c->scratch + c->layout.workspace);
     if (why) {
         context_close(c);
         return error_set(e, STATUS_FAILED, "GPU %d: %s", config->device_index, why);
@@ -142,25 +149,25 @@ int context_open(const OpsConfig *config, OpsContext **out, Error *e)
     return STATUS_OK;
 }
 
-/* Only a mixture's scratch depends on the widths: of f32 it takes twice the bytes. */
-static OpsConfig twice_as_wide(const OpsConfig *config)
+int context_open_bf16(const OpsConfig *config, OpsContext **out, Error *e)
 {
-    OpsConfig wide = *config;
-    wide.limits.d_model *= 2;
-    wide.limits.d_ff *= 2;
-    return wide;
+    return open_context(config, DTYPE_BF16, GEMM_BF16, out, e);
 }
 
-size_t context_bytes_exact(const OpsConfig *config)
+int context_open_f32(const OpsConfig *config, OpsContext **out, Error *e)
 {
-    OpsConfig wide = twice_as_wide(config);
-    return context_bytes(&wide);
+    return open_context(config, DTYPE_F32, GEMM_F32, out, e);
 }
 
+int context_open_tf32(const OpsConfig *config, OpsContext **out, Error *e)
+{
+    return open_context(config, DTYPE_F32, GEMM_TF32, out, e);
+}
+
+/* Its products are kernels of its own. */
 int context_open_exact(const OpsConfig *config, OpsContext **out, Error *e)
 {
-    OpsConfig wide = twice_as_wide(config);
-    int status = context_open(&wide, out, e);
+    int status = open_context(config, DTYPE_F32, GEMM_F32, out, e);
     if (!status)
         (*out)->exact = true;
     return status;

@@ -56,7 +56,8 @@ struct ContextSent {
 
 struct OpsContext {
     OpsConfig config;
-    bool exact; /* cuda/exact: f32 where cuda/fast has bf16 */
+    DType dtype; /* of activations and matrices: BF16, or F32 in the tables of f32, TF32 and exact */
+    bool exact;  /* numerics v1 */
     ContextLayout layout;
     cudaStream_t compute, copy;
     char *scratch; /* device */
@@ -117,10 +118,12 @@ static inline size_t context_round(size_t bytes)
     return (bytes + 255) & ~(size_t)255;
 }
 
-/* The table's entries beside those in cuda_table.cu. */
-size_t context_bytes(const OpsConfig *config);
-int context_open(const OpsConfig *config, OpsContext **out, Error *e);
-size_t context_bytes_exact(const OpsConfig *config);
+/* The tables' entries beside those in cuda_table.cu. */
+size_t context_bytes_bf16(const OpsConfig *config);
+size_t context_bytes_f32(const OpsConfig *config); /* of TF32 and exact too */
+int context_open_bf16(const OpsConfig *config, OpsContext **out, Error *e);
+int context_open_f32(const OpsConfig *config, OpsContext **out, Error *e);
+int context_open_tf32(const OpsConfig *config, OpsContext **out, Error *e);
 int context_open_exact(const OpsConfig *config, OpsContext **out, Error *e);
 void context_close(OpsContext *c);
 int context_alloc(OpsContext *c, size_t bytes, void **out, Error *e);
@@ -129,15 +132,15 @@ int context_sync(OpsContext *c, Error *e);
 void context_upload(OpsContext *c, View dst, const double *src);
 void context_download(OpsContext *c, double *dst, View src);
 
-size_t weights_slot_bytes(WeightKind kind, const WeightPart *parts, size_t n_parts);
-size_t weights_slot_bytes_exact(WeightKind kind, const WeightPart *parts, size_t n_parts);
+size_t weights_slot_bytes_bf16(WeightKind kind, const WeightPart *parts, size_t n_parts);
+size_t weights_slot_bytes_f32(WeightKind kind, const WeightPart *parts, size_t n_parts);
 int weights_prepare(OpsContext *c, void *slot_memory, WeightKind kind, const WeightPart *parts, size_t n_parts, Weight *out,
                     Error *e);
 void weights_slot_done(OpsContext *c, void *slot_memory);
 void weights_forget(OpsContext *c, const void *memory, size_t bytes); /* slots in freed memory */
 void weights_embed(OpsContext *c, View out, const int32_t *ids, const WeightPart *table, float multiplier);
 void weights_embed_add(OpsContext *c, View x, const int32_t *positions, const WeightPart *table);
-/* The bf16 copy that lies behind a vector's f32 values. */
+/* The bf16 copy that lies behind a vector's f32 values where the context's dtype is BF16. */
 const bf16 *weights_vector_bf16(const Weight *w);
 
 #endif

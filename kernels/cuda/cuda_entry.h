@@ -23,7 +23,7 @@ typedef struct CudaBench {
 } CudaBench;
 
 typedef struct CudaEntry {
-    const Ops *fast; /* cuda/fast */
+    const Ops *fast; /* cuda/fast in bf16 */
     /* Devices the driver shows; an error when there is none or no driver. */
     int (*count)(int *n, Error *e);
     int (*describe)(int index, CudaDevice *out, Error *e);
@@ -31,7 +31,8 @@ typedef struct CudaEntry {
     int (*lend)(void *memory, size_t bytes, Error *e);
     void (*take_back)(void *memory);
     const CudaBench *bench;
-    const Ops *exact; /* cuda/exact */
+    const Ops *exact;                /* cuda/exact */
+    const Ops *fast_f32, *fast_tf32; /* cuda/fast in f32, its products in f32 or in TF32 */
 } CudaEntry;
 
 /* Changes with every structure that crosses the seam. */

@@ -8,14 +8,14 @@ enum { ROUTE_WARPS = 4, ORDER_WARPS = 8, ORDER_THREADS = 32 * ORDER_WARPS, COPY_
 
 /* ---- choosing ---- */
 
-DEVICE_FN float logit(const MoeRoute &a, int64_t row, int x)
+template <typename T> DEVICE_FN float logit(const MoeRoute<T> &a, int64_t row, int x)
 {
-    bf16 z = a.logits[row * a.ld + x];
+    T z = a.logits[row * a.ld + x];
     return f32_of(z);
 }
 
 /* The best expert not yet taken, ties to the lower index, agreed on by the warp. taken: bit s is expert s * 32 + lane. */
-DEVICE_FN int best_expert(const MoeRoute &a, int64_t row, uint32_t taken, int lane)
+template <typename T> DEVICE_FN int best_expert(const MoeRoute<T> &a, int64_t row, uint32_t taken, int lane)
 {
     int best = -1;
     float most = 0;
@@ -38,7 +38,7 @@ DEVICE_FN int best_expert(const MoeRoute &a, int64_t row, uint32_t taken, int la
     return best;
 }
 
-CUDA_KERNEL(32 * ROUTE_WARPS) route_rows(MoeRoute a)
+template <typename T> CUDA_KERNEL(32 * ROUTE_WARPS) route_rows(MoeRoute<T> a)
 {
     int64_t row = (int64_t)blockIdx.x * ROUTE_WARPS + threadIdx.x / 32;
     int lane = threadIdx.x % 32;
@@ -127,22 +127,23 @@ CUDA_KERNEL(ORDER_THREADS) order_choices(MoeOrder a)
 
 /* ---- gathering and adding up ---- */
 
-CUDA_KERNEL(COPY_THREADS) gather_rows(MoeGather a)
+template <typename T> CUDA_KERNEL(COPY_THREADS) gather_rows(MoeGather<T> a)
 {
+    constexpr int V = 16 / sizeof(T);
     int64_t row = a.row_of[(int)blockIdx.x];
-    Global<const bf16> from = a.x + row * a.ld;
-    Global<bf16> to = a.out + (int64_t)blockIdx.x * a.d;
-    if (a.d % 8 == 0 && is_aligned(from, 16) && is_aligned(to, 16)) {
-        for (int c = threadIdx.x * 8; c < a.d; c += COPY_THREADS * 8)
-            store_vec(to + c, load_vec<8>(from + c));
+    Global<const T> from = a.x + row * a.ld;
+    Global<T> to = a.out + (int64_t)blockIdx.x * a.d;
+    if (a.d % V == 0 && is_aligned(from, 16) && is_aligned(to, 16)) {
+        for (int c = threadIdx.x * V; c < a.d; c += COPY_THREADS * V)
+            store_vec(to + c, load_vec<V>(from + c));
     } else {
         for (int c = threadIdx.x; c < a.d; c += COPY_THREADS)
-            to[c] = (bf16)from[c];
+            to[c] = (T)from[c];
     }
 }
 
-/* 8 columns of a row at once where they lie well, else one. */
-template <int N> DEVICE_FN void combine_columns(const MoeCombine &a, int64_t row, int c)
+/* N columns of a row: 16 bytes at once where they lie well, else one. */
+template <int N, typename T> DEVICE_FN void combine_columns(const MoeCombine<T> &a, int64_t row, int c)
 {
     float sum[N];
     for (int i = 0; i < N; i++)
@@ -150,7 +151,7 @@ template <int N> DEVICE_FN void combine_columns(const MoeCombine &a, int64_t row
     for (int j = 0; j < a.top_k; j++) {
         int64_t slot = a.slot_of[row * a.top_k + j];
         float weight = a.weight[row * a.top_k + j];
-        Vec<bf16, N> y = load_vec<N>(a.y + (slot * a.d + c));
+        Vec<T, N> y = load_vec<N>(a.y + (slot * a.d + c));
 #pragma unroll
         for (int i = 0; i < N; i++)
             sum[i] = fmaf(weight, f32_of(y.at[i]), sum[i]);
@@ -164,23 +165,24 @@ template <int N> DEVICE_FN void combine_columns(const MoeCombine &a, int64_t row
     }
 }
 
-CUDA_KERNEL(COPY_THREADS) combine_rows(MoeCombine a)
+template <typename T> CUDA_KERNEL(COPY_THREADS) combine_rows(MoeCombine<T> a)
 {
+    constexpr int V = 16 / sizeof(T);
     int64_t row = blockIdx.x;
-    if (a.d % 8 == 0 && is_aligned(a.y, 16)) {
-        for (int c = threadIdx.x * 8; c < a.d; c += COPY_THREADS * 8)
-            combine_columns<8>(a, row, c);
+    if (a.d % V == 0 && is_aligned(a.y, 16)) {
+        for (int c = threadIdx.x * V; c < a.d; c += COPY_THREADS * V)
+            combine_columns<V>(a, row, c);
     } else {
         for (int c = threadIdx.x; c < a.d; c += COPY_THREADS)
             combine_columns<1>(a, row, c);
     }
 }
 
-cudaError_t moe_route(const MoeRoute *a, cudaStream_t stream)
+template <typename T> cudaError_t moe_route(const MoeRoute<T> *a, cudaStream_t stream)
 {
     if (a->n_experts > 32 * MOST_PER_LANE || a->top_k > a->n_experts)
         return cudaErrorInvalidValue;
-    CUDA_LAUNCH((route_rows), (a->rows + ROUTE_WARPS - 1) / ROUTE_WARPS, 32 * ROUTE_WARPS, 0, stream, *a);
+    CUDA_LAUNCH((route_rows<T>), (a->rows + ROUTE_WARPS - 1) / ROUTE_WARPS, 32 * ROUTE_WARPS, 0, stream, *a);
     return cudaGetLastError();
 }
 
@@ -190,14 +192,21 @@ cudaError_t moe_order(const MoeOrder *a, cudaStream_t stream)
     return cudaGetLastError();
 }
 
-cudaError_t moe_gather(const MoeGather *a, cudaStream_t stream)
+template <typename T> cudaError_t moe_gather(const MoeGather<T> *a, cudaStream_t stream)
 {
-    CUDA_LAUNCH((gather_rows), a->n, COPY_THREADS, 0, stream, *a);
+    CUDA_LAUNCH((gather_rows<T>), a->n, COPY_THREADS, 0, stream, *a);
     return cudaGetLastError();
 }
 
-cudaError_t moe_combine(const MoeCombine *a, cudaStream_t stream)
+template <typename T> cudaError_t moe_combine(const MoeCombine<T> *a, cudaStream_t stream)
 {
-    CUDA_LAUNCH((combine_rows), a->rows, COPY_THREADS, 0, stream, *a);
+    CUDA_LAUNCH((combine_rows<T>), a->rows, COPY_THREADS, 0, stream, *a);
     return cudaGetLastError();
 }
+
+template cudaError_t moe_route(const MoeRoute<bf16> *a, cudaStream_t stream);
+template cudaError_t moe_route(const MoeRoute<float> *a, cudaStream_t stream);
+template cudaError_t moe_gather(const MoeGather<bf16> *a, cudaStream_t stream);
+template cudaError_t moe_gather(const MoeGather<float> *a, cudaStream_t stream);
+template cudaError_t moe_combine(const MoeCombine<bf16> *a, cudaStream_t stream);
+template cudaError_t moe_combine(const MoeCombine<float> *a, cudaStream_t stream);

@@ -226,8 +226,8 @@ void cuda_copy(cudaStream_t stream, View dst, View src)
         return;
     if (dst.dtype == src.dtype) { /* bits as they are */
         size_t elem = cuda_elem_bytes(dst.dtype);
-        cudaMemcpy2DAsync(dst.data, dst.ld * elem, src.data, src.ld * elem, dst.cols * elem, dst.rows, cudaMemcpyDeviceToDevice,
-                          stream);
+        cudaMemcpy2DAsync(dst.data, dst.ld * elem, src.data, src.ld * elem, dst.cols * elem, dst.rows, cudaMemcpyDefault,
+                          stream); /* host memory lent to the device too */
     } else if (dst.dtype == DTYPE_F32) {
         copy_launch<float, bf16>(stream, dst, src);
     } else {

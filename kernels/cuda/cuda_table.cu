@@ -1,5 +1,6 @@
-/* cuda_table.cu: the table cuda/fast: bf16 activations and products with f32 accumulation, f32 residual stream and logits; and cuda/exact,
- * the same entries with the kernels of numerics v1 (cuda_exact.cuh) where the context says so. Here are the
+/* cuda_table.cu: the tables cuda/fast: bf16 activations and products with f32 accumulation, f32 residual stream and logits; the same with f32
+ * throughout, and with f32 whose products with weights run in TF32; and cuda/exact, the same entries with the kernels of numerics v1
+ * (cuda_exact.cuh) where the context says so. Here are the
  * entries that are launches and products, and the one exported function; attention, mixtures and the head stand in files beside it. Entries enqueue on the
  * compute stream and return; a failure is kept for sync(). */
 #include <stdio.h>
@@ -167,7 +168,7 @@ void table_multiply(OpsContext *c, const char *op, View y, View x, const Weight 
     }
     if (given(bias)) {
         g.bias = (const float *)bias->data;
-        g.bias_bf16 = weights_vector_bf16(bias);
+        g.bias_bf16 = c->dtype == DTYPE_BF16 ? weights_vector_bf16(bias) : NULL;
     }
     g.rows = (int)x.rows, g.n = (int)w->rows, g.k = (int)w->cols;
     g.alpha = alpha;
@@ -208,13 +209,13 @@ static Ops make_table()
     o.resid_dtype = o.logit_dtype = DTYPE_F32;
     o.tile_rows = TILE_ROWS, o.head_rows = HEAD_ROWS;
     o.memory_available = table_memory_available;
-    o.context_bytes = context_bytes;
-    o.open = context_open, o.close = context_close;
+    o.context_bytes = context_bytes_bf16;
+    o.open = context_open_bf16, o.close = context_close;
     o.alloc = context_alloc, o.free = context_free;
     o.sync = context_sync;
     o.copy = table_copy;
     o.upload = context_upload, o.download = context_download;
-    o.weight_slot_bytes = weights_slot_bytes;
+    o.weight_slot_bytes = weights_slot_bytes_bf16;
     o.weight_prepare = weights_prepare;
     o.slot_done = weights_slot_done;
     o.embed = weights_embed, o.embed_add = weights_embed_add;
@@ -232,15 +233,21 @@ static Ops make_table()
     return o;
 }
 
-/* Numerics v1: f32 between operations, and no linear_add, which would round once where linear and add round twice. */
-static Ops make_exact_table()
+static Ops make_f32_table(const char *name, int (*open)(const OpsConfig *config, OpsContext **out, Error *e))
 {
     Ops o = make_table();
-    o.name = "cuda/exact";
+    o.name = name;
     o.gemm_dtype = o.act_dtype = DTYPE_F32;
-    o.context_bytes = context_bytes_exact;
-    o.open = context_open_exact;
-    o.weight_slot_bytes = weights_slot_bytes_exact;
+    o.context_bytes = context_bytes_f32;
+    o.open = open;
+    o.weight_slot_bytes = weights_slot_bytes_f32;
+    return o;
+}
+
+/* Numerics v1 has no linear_add, which would round once where linear and add round twice. */
+static Ops make_exact_table()
+{
+    Ops o = make_f32_table("cuda/exact", context_open_exact);
     o.linear_add = NULL;
     return o;
 }
@@ -302,9 +309,10 @@ static void take_back_memory(void *memory)
     (void)cudaHostUnregister(memory);
 }
 
-static const Ops table = make_table(), exact_table = make_exact_table();
-static const CudaEntry entry = {&table,           count_devices, describe_device, lend_memory,
-                                take_back_memory, &cuda_bench,   &exact_table};
+static const Ops table = make_table(), f32_table = make_f32_table("cuda/fast f32", context_open_f32),
+                 tf32_table = make_f32_table("cuda/fast tf32", context_open_tf32), exact_table = make_exact_table();
+static const CudaEntry entry = {&table,      count_devices, describe_device, lend_memory, take_back_memory,
+                                &cuda_bench, &exact_table,  &f32_table,      &tf32_table};
 
 extern "C" __attribute__((visibility("default"))) const CudaEntry *strata_cuda_entry(uint64_t abi)
 {

@@ -8,7 +8,7 @@
 
 static bool aligned(View v)
 {
-    return (uintptr_t)v.data % 16 == 0 && v.ld % 8 == 0;
+    return (uintptr_t)v.data % 16 == 0 && v.ld * dtype_block_bytes(v.dtype) % 16 == 0;
 }
 
 static size_t count_keys(const AttnSeq *s)
@@ -111,7 +111,7 @@ static void attend(OpsContext *c, AttentionArgs *a, ExactAttention *exact, const
             context_ok(c, "attention", exact_device_attention(c->compute, exact));
         return;
     }
-    context_ok(c, "attention", attention_launch(a, c->compute));
+    context_ok(c, "attention", c->dtype == DTYPE_F32 ? attention_f32_launch(a, c->compute) : attention_launch(a, c->compute));
 }
 
 void table_attention(OpsContext *c, View out, View q, View k, View v, const AttnSeq *seqs, size_t n_seqs, const AttnSpec *spec)
@@ -121,8 +121,7 @@ void table_attention(OpsContext *c, View out, View q, View k, View v, const Attn
     memset((void *)&exact, 0, sizeof exact);
     exact.out = out, exact.q = q, exact.k = k, exact.v = v;
     exact.spec = *spec;
-    a.q = (const bf16 *)q.data, a.k = (const bf16 *)k.data, a.v = (const bf16 *)v.data;
-    a.out = (bf16 *)out.data;
+    a.q = q.data, a.k = k.data, a.v = v.data, a.out = out.data;
     a.ld_q = (int64_t)q.ld, a.ld_k = (int64_t)k.ld, a.ld_v = (int64_t)v.ld, a.ld_out = (int64_t)out.ld;
     a.n_heads = spec->n_heads;
     a.group = spec->n_heads / spec->n_kv_heads;
@@ -131,7 +130,8 @@ void table_attention(OpsContext *c, View out, View q, View k, View v, const Attn
     a.scale = spec->scale;
     a.softcap = spec->softcap;
     a.alibi_bf16 = spec->alibi_bf16;
-    a.vectors = spec->head_dim % 8 == 0 && aligned(q) && aligned(k) && aligned(v) && aligned(out);
+    a.vectors =
+        (size_t)spec->head_dim * dtype_block_bytes(q.dtype) % 16 == 0 && aligned(q) && aligned(k) && aligned(v) && aligned(out);
     a.slopes = (const float *)NULL;
     context_enter(c, "attention");
     if (spec->alibi_slopes) {
@@ -140,7 +140,9 @@ void table_attention(OpsContext *c, View out, View q, View k, View v, const Attn
             return;
         a.slopes = exact.slopes = (const float *)slopes;
     }
-    size_t rows = (size_t)attention_rows_of_item(spec->head_dim), room = c->layout.ring_part_bytes;
+    bool wide = c->dtype == DTYPE_F32 && !c->exact;
+    size_t rows = (size_t)(wide ? attention_f32_rows_of_item(spec->head_dim) : attention_rows_of_item(spec->head_dim)),
+           room = c->layout.ring_part_bytes;
     for (size_t first = 0, end; first < n_seqs; first = end) {
         size_t items = 0, segments = 0;
         for (end = first; end < n_seqs; end++) {

@@ -6,10 +6,10 @@
 
 enum { GROUPED_ROWS = 128 };
 
-void table_route(OpsContext *c, Routes out, View logits, const RouteSpec *spec)
+template <typename T> static cudaError_t route(OpsContext *c, Routes out, View logits, const RouteSpec *spec)
 {
-    MoeRoute a;
-    a.logits = (const bf16 *)logits.data;
+    MoeRoute<T> a;
+    a.logits = (const T *)logits.data;
     a.expert = out.expert;
     a.weight = out.weight;
     a.ld = (int64_t)logits.ld;
@@ -17,12 +17,18 @@ void table_route(OpsContext *c, Routes out, View logits, const RouteSpec *spec)
     a.n_experts = spec->n_experts;
     a.top_k = spec->top_k;
     a.normalise = spec->normalise;
+    return moe_route(&a, c->compute);
+}
+
+void table_route(OpsContext *c, Routes out, View logits, const RouteSpec *spec)
+{
     context_enter(c, "route");
     if (c->exact) {
         exact_device_route(c->compute, out.expert, out.weight, logits, spec);
         launched(c, "route");
-    } else if (a.rows) {
-        context_ok(c, "route", moe_route(&a, c->compute));
+    } else if (logits.rows) {
+        bool wide = c->dtype == DTYPE_F32;
+        context_ok(c, "route", wide ? route<float>(c, out, logits, spec) : route<bf16>(c, out, logits, spec));
     }
 }
 
@@ -36,7 +42,7 @@ static View dense(OpsContext *c, size_t offset, size_t rows, size_t cols)
 {
     View v;
     v.data = c->scratch + offset;
-    v.dtype = c->exact ? DTYPE_F32 : DTYPE_BF16;
+    v.dtype = c->dtype;
     v.rows = rows;
     v.cols = v.ld = cols;
     return v;
@@ -62,7 +68,7 @@ static void run_experts(OpsContext *c, const Mixture *m, const ExpertWeights *ex
     }
 }
 
-/* All experts at once: the device alone knows how many rows each has, and nobody waits. */
+/* All experts at once, of bf16: the device alone knows how many rows each has, and nobody waits. */
 static void run_grouped(OpsContext *c, const Mixture *m, const ExpertWeights *experts, int n_experts, size_t f, ActKind act)
 {
     size_t bytes = (size_t)n_experts * sizeof(const void *);
@@ -95,6 +101,31 @@ static void run_grouped(OpsContext *c, const Mixture *m, const ExpertWeights *ex
         context_fail(c, "moe", why);
 }
 
+/* Rows of x to the places of those that chose an expert. */
+template <typename T> static cudaError_t gather(OpsContext *c, const Mixture *m, View x)
+{
+    MoeGather<T> g;
+    g.x = (const T *)x.data;
+    g.out = (T *)m->x.data;
+    g.row_of = m->row_of;
+    g.ld = (int64_t)x.ld, g.n = (int)m->x.rows, g.d = (int)x.cols;
+    return moe_gather(&g, c->compute);
+}
+
+/* What the experts made of a row, added up. */
+template <typename T> static cudaError_t combine(OpsContext *c, const Mixture *m, View out, Routes routes, int top_k)
+{
+    MoeCombine<T> a;
+    bool narrow = out.dtype == DTYPE_BF16;
+    a.y = (const T *)m->y.data;
+    a.slot_of = m->slot_of;
+    a.weight = routes.weight;
+    a.out_bf16 = narrow ? (bf16 *)out.data : (bf16 *)NULL;
+    a.out_f32 = narrow ? (float *)NULL : (float *)out.data;
+    a.ld = (int64_t)out.ld, a.rows = (int)out.rows, a.d = (int)out.cols, a.top_k = top_k;
+    return moe_combine(&a, c->compute);
+}
+
 void table_moe(OpsContext *c, View out, View x, Routes routes, const ExpertWeights *experts, const RouteSpec *spec, ActKind act)
 {
     size_t f = experts[0].down.cols, choices = x.rows * (size_t)spec->top_k,
@@ -108,7 +139,8 @@ void table_moe(OpsContext *c, View out, View x, Routes routes, const ExpertWeigh
     }
     /* Up to some hundred rows an expert a product takes as long as its matrix takes to be read, and cuBLAS has no advantage. Scratch for gates
      * holds max_rows rows: so many an expert may get, and all choices together where they are that few. */
-    bool grouped = !c->exact && choices <= GROUPED_ROWS * (size_t)spec->n_experts && choices <= c->config.limits.max_rows;
+    bool wide = c->dtype == DTYPE_F32;
+    bool grouped = !wide && choices <= GROUPED_ROWS * (size_t)spec->n_experts && choices <= c->config.limits.max_rows;
     Mixture m;
     m.slot_of = (int32_t *)(void *)(c->scratch + c->layout.moe_order);
     m.row_of = m.slot_of + most;
@@ -127,29 +159,16 @@ void table_moe(OpsContext *c, View out, View x, Routes routes, const ExpertWeigh
         context_ok(c, "moe", cudaMemcpyAsync(c->moe_first, m.first, bytes, cudaMemcpyDeviceToHost, c->compute));
         context_ok(c, "moe", cudaEventRecord(c->moe_sorted, c->compute));
     }
-    MoeGather g;
-    g.x = (const bf16 *)x.data;
-    g.out = (bf16 *)m.x.data;
-    g.row_of = m.row_of;
-    int halves = c->exact ? 2 : 1; /* rows are moved as they are: an f32 is two columns of 16 bits */
-    g.ld = (int64_t)x.ld * halves, g.n = (int)choices, g.d = (int)x.cols * halves;
-    context_ok(c, "moe", moe_gather(&g, c->compute));
+    context_ok(c, "moe", wide ? gather<float>(c, &m, x) : gather<bf16>(c, &m, x));
     if (grouped)
         run_grouped(c, &m, experts, spec->n_experts, f, act);
     else
         run_experts(c, &m, experts, spec->n_experts, f, act);
-    if (c->exact) {
+    if (c->exact)
         exact_device_combine(c->compute, out, (const float *)m.y.data, m.slot_of, routes.weight, spec->top_k);
-        launched(c, "moe");
-        return;
-    }
-    MoeCombine a;
-    a.y = (const bf16 *)m.y.data;
-    a.slot_of = m.slot_of;
-    a.weight = routes.weight;
-    a.out_bf16 = out.dtype == DTYPE_BF16 ? (bf16 *)out.data : (bf16 *)NULL;
-    a.out_f32 = out.dtype == DTYPE_BF16 ? (float *)NULL : (float *)out.data;
-    a.ld = (int64_t)out.ld, a.rows = (int)x.rows, a.d = (int)x.cols, a.top_k = spec->top_k;
-    context_ok(c, "moe", moe_combine(&a, c->compute));
+    else if (wide)
+        context_ok(c, "moe", combine<float>(c, &m, out, routes, spec->top_k));
+    else
+        context_ok(c, "moe", combine<bf16>(c, &m, out, routes, spec->top_k));
     launched(c, "moe");
 }

@@ -1,6 +1,6 @@
 /* cuda_weights.cu: weights and embeddings from the mapped file to the device. Threads copy a stretch of the file into a pinned stage, the
- * copy engine takes it to the device behind the back of the compute stream, a kernel makes of it what the products want: bf16 matrices
- * [N, K], f32 tables, vectors in f32 with a bf16 copy behind them (biases of bf16 products). Elements that need no change go straight
+ * copy engine takes it to the device behind the back of the compute stream, a kernel makes of it what the products want: matrices
+ * [N, K] of the context's dtype, f32 tables, vectors in f32, where that dtype is bf16 with a bf16 copy behind them (biases of bf16 products). Elements that need no change go straight
  * to their place.
  *
  * The compute stream waits for what was prepared, the copy stream for the uses of the slot that slot_done() told of. A slot is filled from its
@@ -78,9 +78,9 @@ static void columns_task(void *arg, size_t task, int thread)
 
 /* ---- preparing ---- */
 
-static DType dtype_of(WeightKind kind, bool exact)
+static DType dtype_of(WeightKind kind, DType matrix)
 {
-    return kind == WEIGHT_MATRIX && !exact ? DTYPE_BF16 : DTYPE_F32;
+    return kind == WEIGHT_MATRIX ? matrix : DTYPE_F32;
 }
 
 /* From the stage, dense rows of `dtype`, to their place. */
@@ -153,22 +153,22 @@ static size_t vector_f32_bytes(size_t n)
     return (n * sizeof(float) + 63) & ~(size_t)63;
 }
 
-static size_t slot_bytes(WeightKind kind, const WeightPart *parts, size_t n_parts, bool exact)
+static size_t slot_bytes(WeightKind kind, const WeightPart *parts, size_t n_parts, DType matrix)
 {
-    size_t n = count_elems(parts, n_parts), bytes = n * dtype_block_bytes(dtype_of(kind, exact));
-    if (kind == WEIGHT_VECTOR)
+    size_t n = count_elems(parts, n_parts), bytes = n * dtype_block_bytes(dtype_of(kind, matrix));
+    if (kind == WEIGHT_VECTOR && matrix == DTYPE_BF16)
         bytes = vector_f32_bytes(n) + n * sizeof(bf16);
     return (bytes + 63) & ~(size_t)63;
 }
 
-size_t weights_slot_bytes(WeightKind kind, const WeightPart *parts, size_t n_parts)
+size_t weights_slot_bytes_bf16(WeightKind kind, const WeightPart *parts, size_t n_parts)
 {
-    return slot_bytes(kind, parts, n_parts, false);
+    return slot_bytes(kind, parts, n_parts, DTYPE_BF16);
 }
 
-size_t weights_slot_bytes_exact(WeightKind kind, const WeightPart *parts, size_t n_parts)
+size_t weights_slot_bytes_f32(WeightKind kind, const WeightPart *parts, size_t n_parts)
 {
-    return slot_bytes(kind, parts, n_parts, true);
+    return slot_bytes(kind, parts, n_parts, DTYPE_F32);
 }
 
 const bf16 *weights_vector_bf16(const Weight *w)
@@ -187,7 +187,7 @@ int weights_prepare(OpsContext *c, void *slot_memory, WeightKind kind, const Wei
                     Error *e)
 {
     char *to = (char *)slot_memory;
-    DType dtype = dtype_of(kind, c->exact);
+    DType dtype = dtype_of(kind, c->dtype);
     size_t rows = 0, n = count_elems(parts, n_parts), cols = n_parts ? parts[0].cols : 0;
     context_enter(c, "weights");
     wait_for_uses(c, slot_memory);
@@ -203,6 +203,8 @@ int weights_prepare(OpsContext *c, void *slot_memory, WeightKind kind, const Wei
     if (kind == WEIGHT_VECTOR) {
         rows = 1;
         cols = n;
+    }
+    if (kind == WEIGHT_VECTOR && c->dtype == DTYPE_BF16) {
         View f32 = {slot_memory, DTYPE_F32, 1, n, n}, half = {(char *)slot_memory + vector_f32_bytes(n), DTYPE_BF16, 1, n, n};
         if (n)
             cuda_copy(c->copy, half, f32);

@@ -30,6 +30,12 @@ void emu_memory_limit(size_t bytes); /* cudaMalloc fails beyond; 0: none but the
 void emu_shared_limit(size_t bytes); /* of a block, at most; 227 KiB at the start */
 size_t emu_launches(void);           /* kernels launched so far */
 
+/* What cublasLt refuses from now on: algorithms with a bias in the epilogue, algorithms of any kind, products with a C when they are to be
+ * made (the algorithm was there). */
+enum { EMU_NO_EPILOGUE = 1, EMU_NO_ALGORITHM = 2, EMU_NO_PRODUCT = 4 };
+void emu_cublaslt_refuse(unsigned what);
+size_t emu_cublaslt_products(void); /* made so far */
+
 #ifdef __cplusplus
 }
 #endif
