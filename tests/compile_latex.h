@@ -1,4 +1,5 @@
-/* compile_latex.h: compiles a document that the program wrote, where TeX is installed. */
+/* compile_latex.h: compiles a document that the program wrote, where TeX is installed: the tests english_compiles and
+ * japanese_compiles, of the document that the including test makes. */
 #ifndef STRATA_TESTS_COMPILE_LATEX_H
 #define STRATA_TESTS_COMPILE_LATEX_H
 
@@ -6,6 +7,9 @@
 #include <stdlib.h>
 
 #include "tests/test.h"
+
+/* The including test's own: writes a document and hands it to latex_check. */
+static void check_document(bool japanese);
 
 /* Whether the engine and the class of the language are there; japanese: lualatex and LuaTeX-ja, else pdflatex and booktabs. */
 static inline bool latex_is_installed(bool japanese)
@@ -25,6 +29,20 @@ static inline void latex_check(const char *dir, const char *name)
              " ! grep -E '^Overfull|^Missing character|undefined|LaTeX Warning' %s.log || { tail -n 20 %s.out; false; }",
              dir, name, name, name, name, name, name, name, name);
     CHECK_MSG(system(command) == 0, "%s/%s.tex", dir, name);
+}
+
+static void english_compiles(void)
+{
+    if (!latex_is_installed(false))
+        SKIP("no pdflatex with booktabs here");
+    check_document(false);
+}
+
+static void japanese_compiles(void)
+{
+    if (!latex_is_installed(true))
+        SKIP("no lualatex with LuaTeX-ja here");
+    check_document(true);
 }
 
 #endif

@@ -189,20 +189,6 @@ static void check_document(bool japanese)
     free(out);
 }
 
-static void english_compiles(void)
-{
-    if (!latex_is_installed(false))
-        SKIP("no pdflatex with booktabs here");
-    check_document(false);
-}
-
-static void japanese_compiles(void)
-{
-    if (!latex_is_installed(true))
-        SKIP("no lualatex with LuaTeX-ja here");
-    check_document(true);
-}
-
 int main(void)
 {
     if (!temp_begin())

@@ -312,7 +312,7 @@ static void long_and_bare(void)
 }
 
 /* A model's name of special characters, a table of two pages without intervals, several results: as the documents' first lines say. */
-static void check_documents(bool japanese)
+static void check_document(bool japanese)
 {
     char dir[300], bare[300], out[300];
     Error e = {""};
@@ -322,20 +322,6 @@ static void check_documents(bool japanese)
     const char *dirs[] = {dir, bare, DATA "a_exchange"};
     CHECK_MSG(report(dirs, 3, out, japanese ? "ja" : "en", &e) == 0, "%s", e.text);
     latex_check(out, japanese ? "report.ja" : "report");
-}
-
-static void english_compiles(void)
-{
-    if (!latex_is_installed(false))
-        SKIP("no pdflatex with booktabs here");
-    check_documents(false);
-}
-
-static void japanese_compiles(void)
-{
-    if (!latex_is_installed(true))
-        SKIP("no lualatex with LuaTeX-ja here");
-    check_documents(true);
 }
 
 static void refusals(void)
