@@ -395,6 +395,17 @@ Ball audit_add(Ball a, Ball b, double scale, AuditPrecision p)
     return computed(sum(a, term), p.store);
 }
 
+Ball audit_add_gated(double a, double b, const double *gate, AuditPrecision p)
+{
+    Ball added = {b, 0};
+    if (gate) {
+        double sigmoid = 1 / (1 + exp(-*gate));
+        Ball share = audit_round((Ball){sigmoid, 8 * audit_unit(p.store) * sigmoid}, p.store);
+        added = audit_round((Ball){share.c * b, share.r * fabs(b)}, p.store);
+    }
+    return audit_add((Ball){a, 0}, added, 1, p);
+}
+
 bool audit_route(Ball *share, const double *logits, int n, int top_k, bool normalise, AuditPrecision p,
                  const AuditRoundings *how)
 {

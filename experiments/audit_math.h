@@ -106,6 +106,8 @@ Ball audit_activate(Ball x, ActKind act, AuditPrecision p, const AuditRoundings 
 /* act(gate) * up, not stored */
 Ball audit_glu(Ball gate, Ball up, ActKind act, AuditPrecision p, const AuditRoundings *how);
 Ball audit_add(Ball a, Ball b, double scale, AuditPrecision p);
+/* a + b / (1 + exp(-gate)), as Ops.add_gated; gate NULL: a + b. */
+Ball audit_add_gated(double a, double b, const double *gate, AuditPrecision p);
 
 /* Shares of the top_k best of n logits into share (0 for the others). False where a tie leaves the choice open. */
 bool audit_route(Ball *share, const double *logits, int n, int top_k, bool normalise, AuditPrecision p,

@@ -309,15 +309,9 @@ static void add_residual(const AuditInputs *in, const AuditOp *op, const AuditCh
 static void add_gated(const AuditInputs *in, const AuditOp *op, const AuditChange *c, Ball *y)
 {
     size_t d = op->out->cols;
-    double u = audit_unit(in->precision.store);
     for (size_t i = 0; i < op->out->rows * d; i++) {
-        Ball b = {op->in[1]->v[i], 0};
-        if (op->in[2] && !c->no_gate) {
-            double share = 1 / (1 + exp(-op->in[2]->v[i / d]));
-            Ball gate = audit_round((Ball){share, 8 * u * share}, in->precision.store);
-            b = audit_round((Ball){gate.c * b.c, gate.r * fabs(b.c)}, in->precision.store);
-        }
-        y[i] = audit_add((Ball){op->in[0]->v[i], 0}, c->no_shared ? (Ball){0, 0} : b, 1, in->precision);
+        const double *gate = op->in[2] && !c->no_gate && !c->no_shared ? &op->in[2]->v[i / d] : NULL;
+        y[i] = audit_add_gated(op->in[0]->v[i], c->no_shared ? 0 : op->in[1]->v[i], gate, in->precision);
     }
 }
 

@@ -8,7 +8,7 @@
 #include "experiments/lab_solve.h"
 
 typedef enum Where { IN_ATTN, IN_MLP, AT_EMBED, AT_HEAD } Where;
-typedef enum Size { SIZE_D, SIZE_Q, SIZE_KV, SIZE_F, SIZE_E, SIZE_X, SIZE_V, SIZE_NONE } Size;
+typedef enum Size { SIZE_D, SIZE_Q, SIZE_KV, SIZE_F, SIZE_E, SIZE_X, SIZE_S, SIZE_ONE, SIZE_V, SIZE_NONE } Size;
 
 typedef struct OpName {
     const char *name;
@@ -57,6 +57,16 @@ static bool is_mixture(const ModelTraits *t, int layer)
     return t->layers[layer].mlp == MLP_MOE;
 }
 
+static bool is_shared(const ModelTraits *t, int layer)
+{
+    return is_mixture(t, layer) && t->d_shared;
+}
+
+static bool has_shared_score(const ModelTraits *t, int layer)
+{
+    return is_shared(t, layer) && t->shared_gate;
+}
+
 static bool embeds_plainly(const ModelTraits *t, int layer)
 {
     (void)layer;
@@ -85,8 +95,11 @@ static size_t size_of(const ModelTraits *t, Size size)
         return (size_t)t->route.n_experts;
     case SIZE_X:
         return t->d_expert;
+    case SIZE_S:
+        return t->d_shared;
     case SIZE_V:
         return t->vocab;
+    case SIZE_ONE:
     case SIZE_NONE:
         break;
     }
@@ -218,25 +231,7 @@ static int solve_mlp_add(LabAsked *a)
 
 static int solve_hidden(LabAsked *a)
 {
-    bool gated = is_gated(a->traits, a->layer);
-    const LabOp *op = lab_find_kind(a, gated ? OP_GLU : OP_ACT, 0);
-    if (!op)
-        return lab_missing(a);
-    AuditRoundings how = {.activation_fused = true};
-    Ball x = {lab_row(&op->in[0], a->row)[a->coordinate], 0}, up = {0, 0};
-    Ball active = audit_activate(x, a->traits->activation, lab_precision(a), &how);
-    char left[48];
-    snprintf(left, sizeof left, "hidden[%zu]", a->coordinate);
-    lab_set_formula(a, left, gated ? "act(gate) * up" : "act(up)");
-    lab_scalar(a, gated ? "gate" : "up", x.c);
-    lab_scalar(a, "act", active.c);
-    if (gated) {
-        up.c = lab_row(&op->in[1], a->row)[a->coordinate];
-        lab_scalar(a, "up", up.c);
-        active = audit_glu(x, up, a->traits->activation, lab_precision(a), &how);
-    }
-    lab_set_value(a, active, lab_row(&op->out, a->row)[a->coordinate]);
-    return STATUS_OK;
+    return lab_hidden(a, is_gated(a->traits, a->layer));
 }
 
 /* -- embedding and head -- */
@@ -341,6 +336,12 @@ static const OpName ops[] = {
     {"expert_hidden", LAB_PRODUCT, IN_MLP, SIZE_X, is_mixture, lab_solve_expert_hidden},
     {"expert_down", LAB_DOT, IN_MLP, SIZE_D, is_mixture, lab_solve_expert_down},
     {"moe", LAB_DOT, IN_MLP, SIZE_D, is_mixture, lab_solve_moe},
+    {"shared_gate", LAB_DOT, IN_MLP, SIZE_S, is_shared, lab_solve_shared_gate},
+    {"shared_up", LAB_DOT, IN_MLP, SIZE_S, is_shared, lab_solve_shared_up},
+    {"shared_hidden", LAB_PRODUCT, IN_MLP, SIZE_S, is_shared, lab_solve_shared_hidden},
+    {"shared_down", LAB_DOT, IN_MLP, SIZE_D, is_shared, lab_solve_shared_down},
+    {"shared_score", LAB_DOT, IN_MLP, SIZE_ONE, has_shared_score, lab_solve_shared_score},
+    {"mixture", LAB_SUM, IN_MLP, SIZE_D, is_shared, lab_solve_mixture},
     {"mlp_post_norm", LAB_NORMED, IN_MLP, SIZE_D, norms_after, solve_mlp_post_norm},
     {"mlp_add", LAB_SUM, IN_MLP, SIZE_D, NULL, solve_mlp_add},
     {"final_norm", LAB_NORMED, AT_HEAD, SIZE_D, norms_finally, solve_final_norm},

@@ -1,7 +1,7 @@
 /* lab_experts.c: a mixture of experts spelled out: the shares that the router's logits give, one expert's gate, up and down rows, and
  * the sum over the chosen experts. The engine runs through the chosen experts in one go (Ops.moe) and keeps the sum alone: an expert's
  * own numbers are computed here from its weights and from what the engine gave it to read. Shares: audit_route (kernels/ops.h,
- * RouteSpec). An expert that every token takes besides is not part of the sum spelled out here. */
+ * RouteSpec). An expert that every token takes besides: lab_shared.c. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

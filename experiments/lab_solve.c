@@ -119,6 +119,13 @@ void lab_set_formula(LabAsked *a, const char *left, const char *right)
     snprintf(a->out->formula, sizeof a->out->formula, "%s = %s", left, right);
 }
 
+void lab_set_formula_at(LabAsked *a, const char *right)
+{
+    char left[48];
+    snprintf(left, sizeof left, "%.24s[%zu]", a->question->op, a->coordinate);
+    lab_set_formula(a, left, right);
+}
+
 Ball lab_dot(const double *x, const double *w, size_t n, const double *bias, AuditPrecision p)
 {
     Ball y;
@@ -143,12 +150,31 @@ int lab_linear(LabAsked *a, Role role, Role bias_role, size_t first_row, const c
     }
     if (bias)
         lab_scalar(a, "bias", bias[row]);
-    char left[48], right[80];
-    snprintf(left, sizeof left, "%s[%zu]", a->question->op, a->coordinate);
+    char right[80];
     snprintf(right, sizeof right, "sum_j %s[%zu,j] * x[j]%s", symbol, a->coordinate, bias ? " + bias" : "");
-    lab_set_formula(a, left, right);
+    lab_set_formula_at(a, right);
     lab_set_value(a, lab_dot(x, w, op->in[0].cols, bias ? bias + row : NULL, lab_precision(a)), lab_row(&op->out, a->row)[row]);
     free(bias);
+    return STATUS_OK;
+}
+
+int lab_hidden(LabAsked *a, bool gated)
+{
+    const LabOp *op = lab_find_kind(a, gated ? OP_GLU : OP_ACT, 0);
+    if (!op)
+        return lab_missing(a);
+    AuditRoundings how = {.activation_fused = true};
+    Ball x = {lab_row(&op->in[0], a->row)[a->coordinate], 0}, up = {0, 0};
+    Ball active = audit_activate(x, a->traits->activation, lab_precision(a), &how);
+    lab_set_formula_at(a, gated ? "act(gate) * up" : "act(up)");
+    lab_scalar(a, gated ? "gate" : "up", x.c);
+    lab_scalar(a, "act", active.c);
+    if (gated) {
+        up.c = lab_row(&op->in[1], a->row)[a->coordinate];
+        lab_scalar(a, "up", up.c);
+        active = audit_glu(x, up, a->traits->activation, lab_precision(a), &how);
+    }
+    lab_set_value(a, active, lab_row(&op->out, a->row)[a->coordinate]);
     return STATUS_OK;
 }
 
@@ -186,13 +212,10 @@ int lab_norm(LabAsked *a, const LabOp *op, Role gain_role, Role bias_role, const
         lab_scalar(a, "gain", (spec.gain ? spec.gain[at] : 1) + spec.offset);
         if (spec.bias)
             lab_scalar(a, "bias", spec.bias[at]);
-        char left[48];
-        snprintf(left, sizeof left, "%s[%zu]", a->question->op, a->coordinate);
-        lab_set_formula(a, left,
-                        op->norm.kind == NORM_LAYER ? (spec.bias ? "(x - mean) / sqrt(variance + epsilon) * gain + bias"
-                                                                 : "(x - mean) / sqrt(variance + epsilon) * gain")
-                                                    : (spec.bias ? "x / sqrt(mean(x^2) + epsilon) * gain + bias"
-                                                                 : "x / sqrt(mean(x^2) + epsilon) * gain"));
+        lab_set_formula_at(a, op->norm.kind == NORM_LAYER ? (spec.bias ? "(x - mean) / sqrt(variance + epsilon) * gain + bias"
+                                                                       : "(x - mean) / sqrt(variance + epsilon) * gain")
+                                                          : (spec.bias ? "x / sqrt(mean(x^2) + epsilon) * gain + bias"
+                                                                       : "x / sqrt(mean(x^2) + epsilon) * gain"));
         lab_set_value(a, y[at], lab_row(&op->out, a->row)[a->coordinate]);
     }
     free(y);

@@ -36,8 +36,11 @@ const LabOp *lab_find_kind(const LabAsked *a, OpKind kind, size_t nth);
 AuditPrecision lab_precision(const LabAsked *a);
 void lab_set_value(LabAsked *a, Ball b, double engine);
 void lab_set_formula(LabAsked *a, const char *left, const char *right);
+void lab_set_formula_at(LabAsked *a, const char *right); /* left: OP[COORDINATE] */
 Ball lab_dot(const double *x, const double *w, size_t n, const double *bias, AuditPrecision p);
 int lab_linear(LabAsked *a, Role role, Role bias_role, size_t first_row, const char *symbol, const char *from);
+/* Unit `coordinate` of the step's first act(gate) * up, or act(up). */
+int lab_hidden(LabAsked *a, bool gated);
 int lab_norm(LabAsked *a, const LabOp *op, Role gain_role, Role bias_role, const char *from);
 
 const char *lab_mlp_input(const LabAsked *a); /* the operation whose output the MLP reads */
@@ -56,5 +59,13 @@ int lab_solve_expert_up(LabAsked *a);
 int lab_solve_expert_hidden(LabAsked *a);
 int lab_solve_expert_down(LabAsked *a);
 int lab_solve_moe(LabAsked *a);
+
+/* lab_shared.c */
+int lab_solve_shared_gate(LabAsked *a);
+int lab_solve_shared_up(LabAsked *a);
+int lab_solve_shared_hidden(LabAsked *a);
+int lab_solve_shared_down(LabAsked *a);
+int lab_solve_shared_score(LabAsked *a);
+int lab_solve_mixture(LabAsked *a);
 
 #endif

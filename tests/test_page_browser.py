@@ -239,6 +239,28 @@ def test_experts(page):
         page.shot(f"{BUILD}/page_experts.png", whole=True)
     finally:
         mixture.close()
+    shared = Server("--model_name", "tests/data/families/qwen2-moe")
+    try:
+        page.go(f"{shared.url}?lang=en#/inside?part=arithmetic&op=mlp_add&step=1&coord=3&at=4&order=0-2")
+        check("what the MLP adds is a link", page.wait("document.querySelectorAll('.scalars button.number').length === 2"), page.js("document.querySelector('.arith').innerText"))
+        page.click(".scalars button.number", 1)
+        check("to the mixture", page.wait("location.hash.includes('op=mixture') && document.querySelector('.scalars button.number') && document.querySelector('.agrees')"), page.js("location.hash"))
+        scalars = dict(page.js("[...document.querySelectorAll('.scalars div')].map(d => [d.querySelector('dt').textContent, Number(d.querySelector('dd').textContent.replace('−', '-'))])"))
+        value = float(page.js("document.querySelector('.equals strong').textContent").replace("−", "-"))
+        # Five figures are shown of each.
+        slack = 1e-4 * (abs(scalars["moe"]) + abs(scalars["shared_down"]))
+        check("chosen experts and the shared one's share add up", 0 < scalars["share"] < 1 and abs(scalars["moe"] + scalars["share"] * scalars["shared_down"] - value) <= slack, f"{scalars} {value}")
+        page.shot(f"{BUILD}/page_shared.png", whole=True)
+        page.click(".scalars button.number", 1)
+        check("its share's score is a dot product", page.wait("location.hash.includes('op=shared_score') && document.querySelectorAll('.terms tbody tr').length > 5"), page.js("location.hash"))
+        for op in ("shared_down", "shared_gate", "shared_up", "shared_hidden"):
+            page.click(f".chain [data-op={op}]")
+            check(f"arithmetic of {op}", page.wait(f"location.hash.includes('op={op}') && document.querySelector('.arith h3').textContent !== 'op.{op}' && /shared/.test(document.querySelector('.arith h3').textContent) && document.querySelector('.agrees')"))
+        check("a hidden unit is made of two others", page.wait("document.querySelectorAll('.scalars button.number').length === 2"))
+        page.click(".scalars button.number", 0)
+        check("of which one is its gate", page.wait("location.hash.includes('op=shared_gate')"), page.js("location.hash"))
+    finally:
+        shared.close()
 
 
 def test_orders(page, server):

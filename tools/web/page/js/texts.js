@@ -210,6 +210,12 @@ export const texts = {
     'op.expert_hidden': ['Hidden unit of one expert', '専門家の隠れユニット'],
     'op.expert_down': ['What one expert says', '一人の専門家の出力'],
     'op.moe': ['Sum over the chosen experts', '選ばれた専門家の和'],
+    'op.shared_gate': ['Gate of the shared expert', '共有専門家のゲート'],
+    'op.shared_up': ['First projection of the shared expert', '共有専門家の最初の射影'],
+    'op.shared_hidden': ['Hidden unit of the shared expert', '共有専門家の隠れユニット'],
+    'op.shared_down': ['What the shared expert says', '共有専門家の出力'],
+    'op.shared_score': ['Score of the shared expert', '共有専門家のスコア'],
+    'op.mixture': ['The mixture: chosen experts and the shared one', '混合：選ばれた専門家と共有専門家の和'],
     'op.final_norm': ['Final norm', '最終正規化'],
     'op.logit': ['Logit of a token', 'トークンのロジット'],
 

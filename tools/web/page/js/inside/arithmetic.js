@@ -123,8 +123,9 @@ export function mountArithmetic(root, { ask, info, state, tokenNames, token }) {
     function scalarOrigin(name) {
         const s = answer.step, c = answer.coordinate, before = streamBefore() || {};
         const table = {
-            attn_add: { before: { ...before, coord: c }, added: { op: 'o', coord: c } }, mlp_add: { before: { op: opsOf({ step: s }).includes('attn_add') ? 'attn_add' : before.op, step: opsOf({ step: s }).includes('attn_add') ? s : before.step, coord: c }, added: { op: opsOf({ step: s }).includes('down') ? 'down' : model.d_shared ? null : 'moe', coord: c } },
+            attn_add: { before: { ...before, coord: c }, added: { op: 'o', coord: c } }, mlp_add: { before: { op: opsOf({ step: s }).includes('attn_add') ? 'attn_add' : before.op, step: opsOf({ step: s }).includes('attn_add') ? s : before.step, coord: c }, added: { op: opsOf({ step: s }).includes('down') ? 'down' : model.d_shared ? 'mixture' : 'moe', coord: c } },
             share: { score: { op: 'router', coord: c } }, expert_hidden: { gate: { op: 'expert_gate', coord: c, expert: answer.expert }, up: { op: 'expert_up', coord: c, expert: answer.expert } },
+            shared_hidden: { gate: { op: 'shared_gate', coord: c }, up: { op: 'shared_up', coord: c } }, mixture: { moe: { op: 'moe', coord: c }, score: { op: 'shared_score', coord: 0 }, shared_down: { op: 'shared_down', coord: c } },
             hidden: { gate: { op: 'gate', coord: c }, up: { op: 'up', coord: c } }, softmax: { score: { op: 'score', coord: null } }, q_rotated: { a: { op: 'q', coord: c } }, k_rotated: { a: { op: 'k', coord: c } },
             attn_norm: { x: { ...before, coord: c } }, mlp_norm: { x: { ...before, coord: c } }, final_norm: { x: { ...before, coord: c } },
         };
