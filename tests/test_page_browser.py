@@ -1,59 +1,21 @@
 """test_page_browser.py: the page as a reader uses it, in a headless Chromium against `strata serve`: drag, keys, scrub, zoom, links, exports, languages,
 projector, a narrow screen, the static export. Called by tests/test_page_browser.sh; ends with the counts that tests/run.sh reads."""
 import csv
-import functools
-import http.server
 import json
 import os
 import re
 import struct
 import subprocess
 import sys
-import threading
 import time
 import traceback
 import urllib.request
 import xml.etree.ElementTree
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from page_looks import test_canvases, test_looks, test_static, test_tours  # noqa: E402
+from page_tools import BUILD, DRAWN, MODEL, STRATA, TEXT, WIDTH, Server, check, counts  # noqa: E402
 from test_page_cdp import Browser, Page, find_browser  # noqa: E402
-
-BUILD = os.environ.get("BUILD", "build")
-STRATA = f"{BUILD}/strata"
-MODEL = "tools/demo/model"
-TEXT = "tools/demo/wikitext-2-excerpt.txt"
-LAYERS, WIDTH = 12, 192
-VIEWS = ["#/lab", "#/inside?part=lens", "#/inside?part=stream", "#/inside?part=attention", "#/inside?part=router", "#/inside?part=arithmetic", "#/orders", "#/pairs?bpart=pair", "#/pairs?bpart=study", "#/tours", "#/tours?tour=embed&card=0"]
-# A sign that a view has drawn what it has to draw.
-DRAWN = {"#/lab": "document.querySelectorAll('.tok').length > 5", "#/inside?part=router": "document.querySelector('.notice')", "#/pairs?bpart=pair": "document.querySelector('[data-card=pair_tokens] svg')",
-         "#/pairs?bpart=study": "document.querySelector('[data-card=pairs] td') && document.querySelector('[data-card=diff_map] canvas')", "#/tours": "document.querySelector('.tour')", "#/tours?tour=embed&card=0": "document.querySelector('.tourfigure .tok')",
-         "#/orders": "document.querySelector('[data-card=orders_row] .tok') && document.querySelector('[data-card=orders_tags] svg')", "#/inside?part=arithmetic": "document.querySelector('.terms td')"}
-
-passed = failed = 0
-
-
-def check(name, good, more=""):
-    global passed, failed
-    if good:
-        passed += 1
-    else:
-        failed += 1
-        print(f"failed: {name}{': ' + str(more)[:300] if more != '' else ''}", flush=True)
-    return good
-
-
-class Server:
-    def __init__(self, *arguments):
-        self.process = subprocess.Popen([STRATA, "serve", "--port", "0", *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env={**os.environ, "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"})
-        self.url = self.process.stdout.readline().strip()
-
-    def post(self, name, body):
-        request = urllib.request.Request(f"{self.url}api/{name}", json.dumps(body).encode(), {"Content-Type": "application/json"})
-        return json.load(urllib.request.urlopen(request, timeout=60))
-
-    def close(self):
-        self.process.terminate()
-        self.process.wait(20)
 
 
 def order_of(page):
@@ -364,30 +326,6 @@ def test_pairs(page, server, n_pairs):
     check("a pair of the table opens live", page.wait("location.hash.includes('bpart=pair') && document.querySelector('.verdict .good')"), page.js("document.querySelector('#view').innerText.slice(0, 200)"))
 
 
-def test_tours(page, server):
-    page.go(f"{server.url}#/tours")
-    check("five tours", page.wait("document.querySelectorAll('.tour').length === 5"))
-    for name in page.js("[...document.querySelectorAll('.tour')].map(e => e.dataset.tour)"):
-        page.go(f"{server.url}#/tours?tour={name}&card=0")
-        n = 0
-        while True:
-            if not check(f"tour {name}, card {n} opens", page.wait(f"location.hash.includes('card={n}') && document.querySelector('.tourcard h2')")):
-                break
-            if page.js("Boolean(document.querySelector('.option'))"):
-                check(f"tour {name}, card {n}: no way on before a prediction", page.js("document.querySelector('[data-tool=next]').disabled && !document.querySelector('.verdictline')"))
-                page.click(".option", 1)
-                check(f"tour {name}, card {n}: reveals", page.wait("document.querySelector('.verdictline') && document.querySelector('.option.right')", 40), page.js("document.querySelector('.tourcard').innerText.slice(-200)"))
-                check(f"tour {name}, card {n}: live numbers are filled in", not page.js("/[{}]|NaN|undefined/.test(document.querySelector('.tourcard').innerText)"), page.js("document.querySelector('.reveal').innerText"))
-            page.wait("document.querySelector('.reveal').children.length > 0 && !/^Computing/.test(document.querySelector('.reveal').textContent) && !document.querySelector('[data-tool=next]').disabled", 40)
-            check(f"tour {name}, card {n}: no complaint", not page.js("Boolean(document.querySelector('.complaint'))"), page.js("document.querySelector('.tourcard').innerText.slice(-200)"))
-            n += 1
-            last = page.js("document.querySelector('[data-tool=next]').textContent") == "Finish"
-            page.click("[data-tool=next]")
-            if last:
-                check(f"tour {name} ends", page.wait("document.querySelectorAll('.tour').length === 5"))
-                break
-
-
 def wait_file(folder, name, seconds=10):
     path, until = os.path.join(folder, name), time.time() + seconds
     while time.time() < until:
@@ -443,123 +381,6 @@ def test_exports(page, server, browser):
                 check(f"{card} as {kind}", export(page, browser, card, kind), sorted(os.listdir(browser.downloads))[-8:])
 
 
-def test_looks(page, server):
-    """Everything readable: both languages, projector, a narrow screen, contrast, no key of a text left over."""
-    keys = r"/\b(nav|shell|lab|strip|cand|inside|lens|stream|attn|router|arith|op|orders|metric|tags|tagmetric|row|check|pairs?|place|curve|ablate|study|scope|stat|table|tours?|measure|note|field|export|unit)\.[a-z]\w+/"
-    text_nodes = """(() => { const out = []; const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-        for (let n = walk.nextNode(); n; n = walk.nextNode()) { const e = n.parentElement; if (!n.data.trim() || ['TITLE', 'title', 'OPTION', 'SCRIPT', 'NOSCRIPT'].includes(e.tagName) || e.closest('.unseen, [hidden], noscript, title')) continue;
-        const r = document.createRange(); r.selectNode(n); const b = r.getBoundingClientRect(); if (b.width && b.height) out.push([e, n.data.trim()]); } return out; })()"""
-    contrast = """(() => { const lum = c => { const [r, g, b] = c.map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
-        const rgb = s => s.match(/[\\d.]+/g).map(Number); const bad = [];
-        for (const [e, text] of NODES) { if (e.closest('svg, :disabled, .plate.off')) continue; let back = null; for (let p = e; p && !back; p = p.parentElement) { const c = rgb(getComputedStyle(p).backgroundColor); if (c.length === 3 || c[3] === 1) back = c; }
-        const a = lum(rgb(getComputedStyle(e).color)), b = lum(back || [255, 255, 255]); const k = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05); if (k < 4.5) bad.push(text.slice(0, 30) + ' ' + k.toFixed(2)); } return bad; })()""".replace("NODES", text_nodes)
-    # Charts (WCAG 2.1: text 4.5, marks 3). What lies under a text is the last filled shape before it that holds its middle; cells of a heat map and
-    # bands carry their value in words or lines besides.
-    charts = """(() => { const lum = c => { const [r, g, b] = c.map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
-        const rgb = s => s.match(/[\\d.]+/g).slice(0, 3).map(Number), over = (top, a, under) => under.map((v, i) => v + (top[i] - v) * a);
-        const ratio = (a, b) => (Math.max(lum(a), lum(b)) + 0.05) / (Math.min(lum(a), lum(b)) + 0.05);
-        const drawn = (e, of, under) => { const c = getComputedStyle(e); return c[of] === 'none' || c[of] === 'rgba(0, 0, 0, 0)' ? null : over(rgb(c[of]), Number(c[of + 'Opacity']) * Number(c.opacity), under); };
-        const bad = []; let texts = 0, marks = 0;
-        for (const svg of document.querySelectorAll('#view svg')) {
-            if (!svg.getBoundingClientRect().width) continue;
-            let p = svg; while (p && /rgba\\(0, 0, 0, 0\\)/.test(getComputedStyle(p).backgroundColor)) p = p.parentElement;
-            const paper = rgb(getComputedStyle(p).backgroundColor), shapes = [];
-            for (const e of svg.querySelectorAll('rect, circle, path, text')) {
-                const b = e.getBoundingClientRect();
-                if (e.tagName === 'text') {
-                    const x = b.left + b.width / 2, y = b.top + b.height / 2;
-                    let under = paper;
-                    for (const [q, r] of shapes) if (r.left <= x && x <= r.right && r.top <= y && y <= r.bottom) under = drawn(q, 'fill', under) || under;
-                    const k = ratio(drawn(e, 'fill', under), under); texts++;
-                    if (k < 4.5) bad.push(`${e.textContent.slice(0, 20)} ${k.toFixed(2)}`);
-                    continue;
-                }
-                if (e.tagName === 'rect') shapes.push([e, b]);
-                if (/cell|band/.test(e.getAttribute('class') || '')) continue;
-                const inks = [drawn(e, 'fill', paper), drawn(e, 'stroke', paper)].filter(Boolean).map(c => ratio(c, paper));
-                if (!inks.length) continue;
-                marks++;
-                if (Math.max(...inks) < 3) bad.push(`${e.tagName} ${Math.max(...inks).toFixed(2)} in ${e.closest('[data-card]')?.dataset.card}`);
-            }
-        }
-        return { bad: [...new Set(bad)].slice(0, 8), texts, marks }; })()"""
-
-    def check_charts(view, form):
-        got = page.js(charts)
-        check(f"{view}, {form}: charts' text 4.5, marks 3", not got["bad"], got["bad"])
-        return got["texts"], got["marks"]
-    measured = [0, 0]
-    small = """NODES.filter(([e]) => parseFloat(getComputedStyle(e).fontSize) * (e.closest('svg') ? e.ownerSVGElement ? e.ownerSVGElement.getBoundingClientRect().width / e.ownerSVGElement.viewBox.baseVal.width : 1 : 1) < 17.99).map(([e, t]) => t.slice(0, 30))""".replace("NODES", text_nodes)
-    for view in VIEWS:
-        name = re.sub(r"\W+", "_", view).strip("_")
-        drawn = DRAWN.get(view, "document.querySelector('.card svg, .card canvas')")
-        page.size(1280, 720)
-        page.go(f"{server.url}?lang=en{view}")
-        for language in ("en", "ja"):
-            check(f"{view} draws in {language}", page.wait(f"document.documentElement.lang === '{language}' && {drawn}"), page.js("document.body.innerText.slice(0, 200)"))
-            left = page.js(f"(document.body.innerText.match({keys}) || [])[0]")
-            check(f"{view} in {language}: every text is there", not left, left)
-            if language == "en":
-                bad = page.js(contrast)
-                check(f"{view}: contrast of 4.5 at least", not bad, bad)
-                measured = [a + b for a, b in zip(measured, check_charts(view, "light"))]
-            else:
-                page.shot(f"{BUILD}/page_ja_{name}.png")
-            page.js("document.querySelector('[data-tool=language]').click()")
-        page.wait(f"document.documentElement.lang === 'en' && {drawn}")
-        page.js("document.querySelector('[data-tool=projector]').click()")
-        page.wait(drawn)
-        bad = page.js(small)
-        check(f"{view} on a projector: 18 px at least", not bad, bad)
-        check_charts(view, "projector")
-        page.shot(f"{BUILD}/page_projector_{name}.png")
-        page.js("document.querySelector('[data-tool=projector]').click()")
-        page.size(360, 740)
-        page.wait(drawn)
-        narrow = page.wait("document.documentElement.scrollWidth <= 360", 3)
-        check(f"{view} fits 360 px", narrow, page.js("document.documentElement.scrollWidth"))
-        check_charts(view, "narrow")
-        page.shot(f"{BUILD}/page_narrow_{name}.png")
-    check("some hundred texts and marks of charts were measured", measured[0] > 500 and measured[1] > 300, measured)
-    page.size(1280, 720)
-    page.go(f"{server.url}?lang=en#/lab")
-    page.wait(DRAWN["#/lab"])
-    page.click("[data-tool=language]")
-    check("the language switches on the page", page.wait("document.documentElement.lang === 'ja' && /層/.test(document.querySelector('nav').textContent) && document.querySelectorAll('.tok').length > 5"))
-    page.click("[data-tool=language]")
-    page.wait("document.documentElement.lang === 'en'")
-    page.click("[data-tool=projector]")
-    check("so does the large type", page.wait("document.documentElement.classList.contains('projector') && location.search.includes('projector=1')"))
-    page.go(f"{server.url}?projector=1&lang=en#/lab")
-    check("?projector=1 opens in large type", page.wait(f"document.documentElement.classList.contains('projector') && {DRAWN['#/lab']}"))
-    page.js("document.activeElement.blur()")
-    stops = []
-    for _ in range(24):
-        page.key("Tab")
-        stops.append(page.js("document.activeElement.className.split(' ')[0] || document.activeElement.dataset.view || document.activeElement.id || document.activeElement.tagName"))
-    check("Tab goes from the skip link over the views to the text and the layers", stops[0] == "skip" and "sentence" in stops and "plate" in stops and stops.index("sentence") < stops.index("plate"), stops)
-
-
-def test_static(page, output, folder):
-    done = subprocess.run([STRATA, "serve", "--export", folder, "--output_dir", output], capture_output=True, text=True)
-    if not check("strata serve --export", done.returncode == 0, done.stderr):
-        return
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-    site = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=folder))
-    threading.Thread(target=site.serve_forever, daemon=True).start()
-    url = f"http://127.0.0.1:{site.server_port}/?lang=en"
-    page.go(url)
-    check("a static site opens on the explorers", page.wait(DRAWN["#/orders"]), page.js("document.body.innerText.slice(0, 200)"))
-    page.go(f"{url}#/pairs")
-    check("study B works there", page.wait(DRAWN["#/pairs?bpart=study"]), page.js("document.body.innerText.slice(0, 200)"))
-    page.go(f"{url}#/lab")
-    check("live views say what they need", page.wait("/strata serve --model_name/.test(document.querySelector('.notice').textContent)"))
-    site.shutdown()
-
-
 def main():
     tmp = sys.argv[1]
     output = f"{tmp}/results"
@@ -576,7 +397,7 @@ def main():
     try:
         page = Page(browser)
         for name, test in (("lab", lambda: test_lab(page, server)), ("links", lambda: test_links(page, server)), ("inside", lambda: test_inside(page, server)), ("experts", lambda: test_experts(page)), ("orders", lambda: test_orders(page, server)),
-                           ("pairs", lambda: test_pairs(page, server, n_pairs)), ("tours", lambda: test_tours(page, server)), ("exports", lambda: test_exports(page, server, browser)), ("looks", lambda: test_looks(page, server)), ("static", lambda: test_static(page, output, f"{tmp}/site"))):
+                           ("pairs", lambda: test_pairs(page, server, n_pairs)), ("tours", lambda: test_tours(page, server)), ("exports", lambda: test_exports(page, server, browser)), ("looks", lambda: test_looks(page, server)), ("canvases", lambda: test_canvases(page, server)), ("static", lambda: test_static(page, output, f"{tmp}/site"))):
             if len(sys.argv) > 2 and name not in sys.argv[2:]:
                 continue
             began = time.time()
@@ -594,8 +415,8 @@ def main():
     finally:
         browser.close()
         server.close()
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed else 0
+    print("{passed} passed, {failed} failed".format(**counts))
+    return 1 if counts["failed"] else 0
 
 
 if __name__ == "__main__":

@@ -106,16 +106,20 @@ await test('tokens join to words at spaces', () => {
 });
 await test('white space is shown', () => assert.deepEqual([shown(' the'), shown(' '), shown('\n')], ['the', '␣', '⏎']));
 
-const { amount, change } = await from('chart/theme.js');
+const { amount, change, colourScale, missing } = await from('chart/theme.js');
 const luminance = ([r, g, b]) => [r, g, b].map(v => v / 255).map(v => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)).reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+const rgbOf = css => (css.startsWith('#') ? [1, 3, 5].map(i => parseInt(css.slice(i, i + 2), 16)) : css.match(/\d+/g).map(Number));
+const contrast = (a, b) => (Math.max(luminance(a), luminance(b)) + 0.05) / (Math.min(luminance(a), luminance(b)) + 0.05);
 await test('numbers on every colour of the scales have a contrast of 4.5 at least', () => {
-    for (let x = -1; x <= 1.0001; x += 0.01) {
-        for (const colour of [change(x), amount(Math.abs(x))]) {
-            const text = colour.text === '#ffffff' ? 1 : 0, back = luminance(colour.rgb);
-            const contrast = (Math.max(text, back) + 0.05) / (Math.min(text, back) + 0.05);
-            assert.ok(contrast >= 4.5, `${x}: ${contrast}`);
+    const scales = [colourScale('amount', 3), colourScale('change', 3), colourScale('amount', 3, { root: true }), colourScale('change', 3, { root: true })];
+    for (let i = -4000; i <= 4000; i++) {
+        const x = i / 4000;
+        for (const colour of [change(x), amount(Math.abs(x)), missing, ...scales.map(scale => scale(3.1 * x))]) {
+            assert.ok(contrast(rgbOf(colour.text), rgbOf(colour.fill)) >= 4.5, `${x}: ${colour.text} on ${colour.fill}`);
+            assert.deepEqual(colour.rgb.map(Math.round), rgbOf(colour.fill)); /* a canvas's bytes, an SVG's attribute */
         }
     }
+    for (const odd of [NaN, null, undefined]) assert.equal(scales[0](odd), missing);
 });
 await test('scales rise steadily in darkness, so that they read without hue', () => {
     for (const scale of [amount, change, x => change(-x)]) {

@@ -127,7 +127,9 @@ export function field({ m, scale, rowName = String, colName = String, rowLabel =
         if (cw >= VALUE_CELL * (box.size / 12.5) && valueSize > 8) {
             g.font = `${valueSize}px ${sans}`;
             g.textAlign = 'center';
-            for (const { r, c, x, y } of cells()) {
+            const inside = (v, from, length) => v > from && v < from + length;
+            for (const { r, c, x, y } of cells()) { /* of cells that are cut off, those whose value stands on what is left */
+                if (!inside(x + cw / 2, box.left, box.w) || !inside(y + rh / 2, box.top, box.h)) continue;
                 g.fillStyle = scale(value(r, c)).text;
                 g.fillText(number(value(r, c), 2), x + cw / 2, y + rh / 2 + valueSize * 0.35);
             }
