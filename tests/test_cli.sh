@@ -39,6 +39,18 @@ head -c 5000000 $MODEL/model.safetensors >"$tmp/nan/model.safetensors"
 refuses 1 'model.safetensors' sweep --model_name "$tmp/nan" --dataset_path "$TEXT" --max_samples 2 --output_dir "$tmp/r" --quiet
 
 works 'help' "$STRATA" help
+# In a narrow terminal the same words, broken at spaces; commands to type stay whole.
+if script -qec true /dev/null >/dev/null 2>&1; then
+    for page in '' sweep pairs diff orders; do
+        "$STRATA" help $page >"$tmp/whole"
+        script -qec "stty cols 72; '$STRATA' help $page" /dev/null </dev/null | tr -d '\r' >"$tmp/narrow"
+        cmp -s <(tr -s ' \n' '\n' <"$tmp/whole") <(tr -s ' \n' '\n' <"$tmp/narrow") && ok || bad "help $page has other words in 72 columns"
+        [ "$(grep -v '^  strata' "$tmp/narrow" | awk 'length($0) > 72 && !/^ +--max_samples/' | wc -l)" = 0 ] && ok || bad "help $page in 72 columns: a longer line"
+        [ "$(grep '^  strata [a-z]* [^ ]' "$tmp/whole")" = "$(grep '^  strata [a-z]* [^ ]' "$tmp/narrow")" ] && ok || bad "help $page: a command is broken"
+    done
+else
+    skip 'help in a narrow terminal: no script(1) here'
+fi
 works 'next' "$STRATA" next --model_name $MODEL --text "The captain" --order 0-4,6-11 --json
 works 'trace' "$STRATA" trace --model_name $MODEL --text "The captain" --output "$tmp/t.safetensors"
 cp "$tmp/t.safetensors" "$tmp/earlier"

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "tools/help_fill.h"
+
 typedef struct Topic {
     const char *name, *text;
 } Topic;
@@ -137,9 +139,12 @@ static const Topic topics[] = {
      "Python reads it all with tools/strata_results.py; tools/verify.py recomputes it.\n"},
     {"orders", "Orders as text\n"
                "\n"
-               "  0-31                 the intact order of 32 layers      31-0              reversed\n"
-               "  0-11,13-31           layer 12 removed                   0-11,13,12,14-31  layers 12 and 13 exchanged\n"
-               "  0-5,6x3,7-31         layer 6 three times (6*3 too)      0-9,10.attn,11-31 only the attention of 10\n"
+               "  0-31                 the intact order of 32 layers\n"
+               "  31-0                 reversed\n"
+               "  0-11,13-31           layer 12 removed\n"
+               "  0-11,13,12,14-31     layers 12 and 13 exchanged\n"
+               "  0-5,6x3,7-31         layer 6 three times (6*3 too)\n"
+               "  0-9,10.attn,11-31    only the attention of 10\n"
                "  0-9,10+11+12,13-31   a parallel group, (10|11|12) too: the mean of the members' outputs\n"
                "  shuffle(8-23,seed=1) layers 8 to 23 permuted (PCG64, Fisher-Yates)\n"
                "\n"
@@ -317,15 +322,11 @@ static const Topic topics[] = {
 
 int help_print(const char *topic, FILE *out)
 {
-    if (!topic) {
-        fputs(overview, out);
-        return 1;
-    }
-    for (size_t i = 0; i < sizeof topics / sizeof topics[0]; i++) {
-        if (strcmp(topics[i].name, topic) == 0) {
-            fputs(topics[i].text, out);
-            return 1;
-        }
-    }
-    return 0;
+    const char *text = topic ? NULL : overview;
+    for (size_t i = 0; topic && i < sizeof topics / sizeof topics[0]; i++)
+        if (strcmp(topics[i].name, topic) == 0)
+            text = topics[i].text;
+    if (text)
+        help_fill(text, help_width(out), out);
+    return text != NULL;
 }
