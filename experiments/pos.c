@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/base/terminal.h"
 #include "experiments/model_name.h"
 #include "experiments/pos_figure.h"
 #include "experiments/pos_results.h"
@@ -12,7 +13,7 @@
 #include "experiments/tagger.h"
 #include "experiments/tagger_scores.h"
 
-enum { SHOWN_ORDERS = 3 };
+enum { SHOWN_ORDERS = 3, WIDE = 150 /* columns of the whole table, about */ };
 
 /* The orders under which v changes most, the greatest first. */
 static size_t worst_orders(const PosValue *v, size_t n_orders, size_t out[SHOWN_ORDERS])
@@ -33,11 +34,11 @@ static size_t worst_orders(const PosValue *v, size_t n_orders, size_t out[SHOWN_
     return n;
 }
 
-static void put_changes(const PosRun *run, const PosValue *v, Table *t)
+static void put_changes(const PosRun *run, const PosValue *v, size_t n_shown, Table *t)
 {
     size_t worst[SHOWN_ORDERS], n = worst_orders(v, run->ledger.n_orders, worst);
     StrBuf text = {0};
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n && i < n_shown; i++)
         strbuf_printf(&text, "%s%s %+.3f", i ? ", " : "", run->orders[worst[i]].name,
                       v->orders[worst[i]].delta[POS_PER_WORD].estimate);
     table_text(t, text.failed || !text.data ? "" : text.data);
@@ -51,34 +52,39 @@ static void put_changes(const PosRun *run, const PosValue *v, Table *t)
     strbuf_free(&text);
 }
 
-static void put_line(const PosRun *run, const PosValue *v, double f1, bool is_tag, Table *t)
+/* narrow: without the figures that only pos.csv has room for. */
+static void put_line(const PosRun *run, const PosValue *v, double f1, bool is_tag, bool narrow, Table *t)
 {
     char name[48];
     snprintf(name, sizeof name, "%s%s", v->name, is_tag && !v->is_ranked ? " *" : "");
     table_text(t, name);
     table_integer(t, (long long)v->n_words);
     table_number(t, v->orders[0].level[POS_PER_WORD], 3);
-    table_number(t, v->orders[0].level[POS_PER_WORD_CORRECTED], 3);
-    table_number(t, 100 * v->orders[0].word_accuracy, 1);
+    if (!narrow) {
+        table_number(t, v->orders[0].level[POS_PER_WORD_CORRECTED], 3);
+        table_number(t, 100 * v->orders[0].word_accuracy, 1);
+    }
     if (is_tag)
         table_number(t, 100 * f1, 1);
     else
         table_text(t, "");
-    put_changes(run, v, t);
+    put_changes(run, v, narrow ? 1 : SHOWN_ORDERS, t);
 }
 
-static int put_table(const PosRun *run, const PosWords *words, const PosResults *r, const char *by, StrBuf *out, Error *e)
+static int put_table(const PosRun *run, const PosWords *words, const PosResults *r, const char *by, bool narrow, StrBuf *out,
+                     Error *e)
 {
+    static const char *const few[] = {"tag", "words", "loss/word", "F1 %", "greatest change", "minus other words'"};
     static const char *const headers[] = {"tag",        "words",         "loss/word",        "corrected",
                                           "accuracy %", "tagger's F1 %", "greatest changes", "the first, minus other words'"};
     const PosGroup *group = pos_results_group(r, by);
     size_t order_of[TAGGER_N_UPOS], n = pos_figure_sort_tags(r, order_of);
     Table t;
-    table_begin(&t, headers, sizeof headers / sizeof *headers);
+    table_begin(&t, narrow ? few : headers, narrow ? sizeof few / sizeof *few : sizeof headers / sizeof *headers);
     if (strcmp(by, "upos") == 0)
-        put_line(run, &pos_results_group(r, "all")->values[0], NAN, false, &t);
+        put_line(run, &pos_results_group(r, "all")->values[0], NAN, false, narrow, &t);
     for (size_t i = 0; i < n; i++)
-        put_line(run, &group->values[order_of[i]], words->is_gold ? 1 : tagger_scores_f1((int)order_of[i]), true, &t);
+        put_line(run, &group->values[order_of[i]], words->is_gold ? 1 : tagger_scores_f1((int)order_of[i]), true, narrow, &t);
     int status = table_write_text(&t, out, e);
     table_free(&t);
     return status;
@@ -109,14 +115,16 @@ static int report(const StrataPosOptions *o, const PosRun *run, const PosWords *
         status = pos_results_json(run, words, r, &out, e);
         goto print;
     }
+    size_t columns = terminal_columns(o->common.out);
+    bool narrow = columns && columns < WIDE;
     put_counts(run, words, n_units, &out);
     strbuf_puts(&out,
                 "\nNats per word; brackets: simultaneous 95 % intervals over all tags and orders; * not ranked: fewer than "
                 "100 words or 20 units\n\n");
-    status = put_table(run, words, r, "upos", &out, e);
+    status = put_table(run, words, r, "upos", narrow, &out, e);
     strbuf_puts(&out, "\nOnly words tagged with a posterior of at least 0.9\n\n");
     if (!status)
-        status = put_table(run, words, r, "upos_confident", &out, e);
+        status = put_table(run, words, r, "upos_confident", narrow, &out, e);
     if (words->is_gold)
         strbuf_printf(&out, "\nTags: %s\n", words->tags);
     else

@@ -164,8 +164,11 @@ int pos_run_find(const StrataPosOptions *o, StrBuf *dir, Error *e)
         return dir->failed ? error_set(e, STATUS_FAILED, "%s: out of memory", s.name) : STATUS_OK;
     }
     if (!o->dataset_type && !o->dataset_path)
-        return error_set(e, STATUS_USAGE,
-                         "--dataset_type is missing: expected the data set of the sweep, wiki-text-2 or another");
+        return error_set(
+            e, STATUS_USAGE,
+            "%s: no folder of a finished sweep; of a model by its name --dataset_type is missing, the data set of the "
+            "sweep, wiki-text-2 or another",
+            s.name);
     const char *root = o->output_dir && o->output_dir[0] ? o->output_dir : "results";
     strbuf_puts(&s.parent, root);
     strbuf_putc(&s.parent, '/');

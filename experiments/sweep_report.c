@@ -42,6 +42,16 @@ static void print_path(const ResultsInput *in, FILE *out)
                 g->stages[i].nll_odd - g->intact_odd);
 }
 
+/* Files of a finished sweep, and what to do next: parts of speech where there are words. */
+static void print_written(const ResultsInput *in, FILE *out)
+{
+    StrBuf folder = {0};
+    strbuf_shell_word(&folder, in->dir);
+    fprintf(out, "\nwritten: %s/ppl.json, ppl.csv, ledger.safetensors, rows.jsonl, run.json, figures/\nnext: strata %s %s\n",
+            in->dir, in->windows->has_text ? "pos" : "report", folder.failed ? "FOLDER" : folder.data);
+    strbuf_free(&folder);
+}
+
 int sweep_report(Sweep *s, const ResultsInput *in, const Results *r, Error *e)
 {
     char name[MODEL_NAME_BYTES];
@@ -59,7 +69,7 @@ int sweep_report(Sweep *s, const ResultsInput *in, const Results *r, Error *e)
     fprintf(out, "\n%s on %s, %zu predicted tokens\n\n", model_name_short(in->model, name), in->dataset, in->windows->n_tokens);
     if (in->greedy) {
         print_path(in, out);
-        fprintf(out, "\nwritten: %s/ppl.json, ppl.csv, ledger.safetensors, rows.jsonl, run.json\n", in->dir);
+        print_written(in, out);
         return STATUS_OK;
     }
     size_t n = r->n_orders - 1, *rank = malloc((n ? n : 1) * sizeof *rank);
@@ -80,6 +90,6 @@ int sweep_report(Sweep *s, const ResultsInput *in, const Results *r, Error *e)
             print_row(in, r, rank[i], out);
     }
     free(rank);
-    fprintf(out, "\nwritten: %s/ppl.json, ppl.csv, ledger.safetensors, rows.jsonl, run.json\n", in->dir);
+    print_written(in, out);
     return STATUS_OK;
 }

@@ -220,7 +220,7 @@ def test_experts(page):
             check(f"arithmetic of {op}", page.wait(f"location.hash.includes('op={op}') && document.querySelector('.arith h3').textContent !== 'op.{op}' && /shared/.test(document.querySelector('.arith h3').textContent) && document.querySelector('.agrees')"))
         check("a hidden unit is made of two others", page.wait("document.querySelectorAll('.scalars button.number').length === 2"))
         page.click(".scalars button.number", 0)
-        check("of which one is its gate", page.wait("location.hash.includes('op=shared_gate')"), page.js("location.hash"))
+        check("of which one is its gate", page.wait("location.hash.includes('op=shared_gate') && document.querySelectorAll('.terms tbody tr').length > 5"), page.js("location.hash"))
     finally:
         shared.close()
 
@@ -236,7 +236,7 @@ def test_orders(page, server):
     page.mouse("mousePressed", svg[0], svg[1], buttons=1)
     page.mouse("mouseReleased", svg[0], svg[1])
     check("a cell of the tags chooses its order", page.wait("location.hash.includes('under=')"))
-    check("and tells its value with interval", page.js("/removal_\\d+: [+−]?[\\d.]+ \\[.*n \\d+/.test(document.querySelector('[data-card=orders_tags] .told').textContent)"), page.js("document.querySelector('[data-card=orders_tags] .told').textContent"))
+    check("and tells its value with interval", page.wait("/removal_\\d+: [+−]?[\\d.]+ \\[.*n \\d+/.test(document.querySelector('[data-card=orders_tags] .told').textContent)"), page.js("document.querySelector('[data-card=orders_tags] .told').textContent"))
     before = page.js("[...document.querySelectorAll('[data-card=orders_row] .val')].map(e => e.textContent).join()")
     page.js("document.querySelector('#under').focus()")
     page.key("Home")

@@ -4,9 +4,9 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <time.h>
-#include <unistd.h>
+
+#include "engine/base/terminal.h"
 
 double progress_now_s(void)
 {
@@ -45,14 +45,6 @@ static void format_count(double x, char *out, size_t out_len)
         snprintf(out, out_len, x < 10 && x != floor(x) ? "%.1f" : "%.0f", x);
 }
 
-static size_t terminal_columns(void)
-{
-    struct winsize w;
-    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col > 1)
-        return w.ws_col;
-    return 80;
-}
-
 static void show(Progress *p, double now)
 {
     char done[32], total[32], rate[32], left[32], line[256];
@@ -66,7 +58,7 @@ static void show(Progress *p, double now)
     snprintf(line, sizeof line, "%s: %3.0f %%  %s / %s %s, %s/s, %s left", p->label, floor(percent), done, total, p->unit, rate,
              left);
     if (p->terminal) { /* a line wider than the terminal would wrap and could not be redrawn */
-        fprintf(stderr, "\r%.*s\033[K", (int)(terminal_columns() - 1), line);
+        fprintf(stderr, "\r%.*s\033[K", (int)terminal_columns(stderr) - 1, line);
         p->shown = true;
     } else {
         fprintf(stderr, "%s\n", line);
@@ -86,7 +78,7 @@ void progress_begin(Progress *p, const char *label, const char *unit, double tot
                     .first_done = already_done,
                     .last_shown_s = now,
                     .quiet = quiet,
-                    .terminal = isatty(STDERR_FILENO) == 1};
+                    .terminal = terminal_columns(stderr) > 0};
     if (!quiet && p->terminal)
         show(p, now);
 }
