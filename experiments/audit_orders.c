@@ -187,8 +187,9 @@ static void put_text(const OrdersAudit *a, const Verdict *v, StrBuf *b)
     strbuf_printf(b, "B - A in %s: %.9g, rounding band %.2g: %s\n", a->ops->name, mode, v->band,
                   fabs(mode) > v->band ? "this arithmetic suffices to tell" : "too small for this arithmetic: use ref64");
     if (isnan(v->interval.lo))
-        strbuf_printf(b, "sampling: no interval from %zu %s, expected at least %d: give --dataset_path\n", v->n_units,
-                      v->n_units == 1 ? "unit" : "units", STATISTICS_MIN_UNITS);
+        strbuf_printf(b, "sampling: no interval from %zu %s, expected at least %d: %s\n", v->n_units,
+                      v->n_units == 1 ? "unit" : "units", STATISTICS_MIN_UNITS,
+                      a->options->text || a->options->ids ? "give --dataset_path" : "give more rows (--max_samples)");
     else
         strbuf_printf(b, "sampling: 95 %% of paired resamples of %zu units lie in [%.6g, %.6g]: %s\n", v->n_units,
                       v->interval.lo, v->interval.hi,

@@ -64,7 +64,10 @@ static void report_run(Watch *w, const char *dir, const JsonValue *run)
     FILE *out = w->options->out;
     if (!out)
         return;
-    fprintf(out, "%-9s %3.0f %%  %.0f of %.0f blocks  %s", state, total > 0 ? 100 * done / total : 0.0, done, total, dir);
+    if (total > 0)
+        fprintf(out, "%-9s %3.0f %%  %.0f of %.0f blocks  %s", state, 100 * done / total, done, total, dir);
+    else /* strata diff counts none */
+        fprintf(out, "%-9s %3d %%  %s", state, complete ? 100 : 0, dir);
     if (written) {
         char ago[48];
         double seconds = difftime(time(NULL), written);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "experiments/model_name.h"
+#include "experiments/statistics.h"
 
 enum { SHOWN_EACH_END = 5 };
 
@@ -90,6 +91,9 @@ int sweep_report(Sweep *s, const ResultsInput *in, const Results *r, Error *e)
             print_row(in, r, rank[i], out);
     }
     free(rank);
+    if (n && !r->has_intervals)
+        fprintf(out, "No intervals from %zu %s: the bootstrap needs %d; sweep more rows.\n", in->windows->n_units,
+                in->windows->units_are_articles ? "articles" : "windows", STATISTICS_MIN_UNITS);
     print_written(in, out);
     return STATUS_OK;
 }

@@ -53,7 +53,7 @@ int web_export(const StrataServeOptions *o, WebResults *results, Error *e)
 {
     Export x = {.dir = o->export_dir};
     Progress progress;
-    StrBuf path = {0}, body = {0};
+    StrBuf path = {0}, body = {0}, folder = {0};
     progress_begin(&progress, "export", "files", 0, 0, o->common.quiet != 0);
     int status = write_page(&x, e);
     if (!status)
@@ -79,8 +79,11 @@ int web_export(const StrataServeOptions *o, WebResults *results, Error *e)
     progress_end(&progress);
     strbuf_free(&path);
     strbuf_free(&body);
-    if (!status && o->common.out)
+    if (!status && o->common.out) {
+        strbuf_shell_word(&folder, x.dir);
         fprintf(o->common.out, "%s: %zu files, %.1f MiB. Look at it: python3 -m http.server --directory %s\n", x.dir, x.n_files,
-                x.bytes / (1024.0 * 1024.0), x.dir);
+                x.bytes / (1024.0 * 1024.0), folder.failed ? "FOLDER" : folder.data);
+    }
+    strbuf_free(&folder);
     return status;
 }
