@@ -68,21 +68,21 @@ static int evaluate(Sweep *s, const Order *intact, Convention *c, Error *e)
     return status;
 }
 
-static void put(const Convention *c, bool last, StrBuf *table, StrBuf *json)
+static void put(const Convention *c, StrBuf *table, StrBuf *json)
 {
     double n = (double)c->counts.n_tokens, nll = c->n_nonfinite ? NAN : c->nll_sum / n;
     double word_ppl = c->has_text ? exp(nll * n / (double)c->counts.n_words) : NAN;
     double bits = c->has_text ? nll * n / log(2.0) / (double)c->counts.n_bytes : NAN;
     strbuf_printf(table, "%-8s  %-3s  %7zu  %9.0f  %8.4f  %10.4f  %10.2f  %8.4f\n", window_protocol_name(c->protocol),
                   c->bos ? "yes" : "no", c->n_windows, n, nll, exp(nll), word_ppl, bits);
-    strbuf_printf(json, "  {\"protocol\": \"%s\", \"bos\": %s, \"n_windows\": %zu", window_protocol_name(c->protocol),
-                  c->bos ? "true" : "false", c->n_windows);
+    strbuf_printf(json, "%s  {\"protocol\": \"%s\", \"bos\": %s, \"n_windows\": %zu", json->len > 1 ? ",\n" : "\n",
+                  window_protocol_name(c->protocol), c->bos ? "true" : "false", c->n_windows);
     strbuf_json_field_number(json, "n_tokens", n);
     strbuf_json_field_number(json, "nll", nll);
     strbuf_json_field_number(json, "ppl", exp(nll));
     strbuf_json_field_number(json, "word_ppl", word_ppl);
     strbuf_json_field_number(json, "bits_per_byte", bits);
-    strbuf_puts(json, last ? "}\n" : "},\n");
+    strbuf_puts(json, "}");
 }
 
 int sweep_all_protocols(Sweep *s, Error *e)
@@ -92,20 +92,20 @@ int sweep_all_protocols(Sweep *s, Error *e)
     StrBuf table = {0}, json = {0};
     int status = orders_generate("reverse", s->bench.model.traits.n_layers, 0, &s->orders, e); /* for its intact order */
     strbuf_puts(&table, "protocol  bos  windows     tokens       nll         ppl    word_ppl  bits/byte\n");
-    strbuf_puts(&json, "[\n");
+    strbuf_puts(&json, "[");
     for (int p = 0; !status && p < 3; p++) {
         for (int bos = 0; !status && bos < n_bos; bos++) {
             Convention c = {.protocol = protocols[p], .bos = bos};
             status = evaluate(s, &s->orders.orders[0], &c, e);
             if (status == STATUS_FAILED && p > 0) { /* a text shorter than one window under concat or file */
-                fprintf(stderr, "%s: left out: %s\n", window_protocol_name(c.protocol), e->text);
+                fprintf(stderr, "%s, bos %s: left out: %s\n", window_protocol_name(c.protocol), bos ? "yes" : "no", e->text);
                 status = STATUS_OK;
                 continue;
             }
-            put(&c, p == 2 && bos == n_bos - 1, &table, &json);
+            put(&c, &table, &json);
         }
     }
-    strbuf_puts(&json, "]\n");
+    strbuf_puts(&json, "\n]\n");
     FILE *out = s->bench.common->out;
     if (!status && (table.failed || json.failed))
         status = error_set(e, STATUS_FAILED, "sweep: out of memory");

@@ -64,6 +64,10 @@ cp "$tmp/out" "$tmp/tokens"
 "$STRATA" tokenize --model_name $MODEL --file <(cat "$tmp/rows.jsonl") --jsonl --json >"$tmp/out" 2>"$tmp/err"
 cmp -s "$tmp/out" "$tmp/tokens" && ok || bad 'rows from a pipe'
 works 'every protocol' "$STRATA" sweep --model_name $MODEL --dataset_path "$TEXT" --max_samples 3 --context 64 --protocol all --output_dir "$tmp/p"
+printf 'One short line.\n' >"$tmp/short.txt"
+works 'every protocol of a text shorter than a window' "$STRATA" sweep --model_name $MODEL --dataset_path "$tmp/short.txt" --protocol all --output_dir "$tmp/p"
+grep -q '^concat, bos no: left out: ' "$tmp/err" && [ "$(tail -n 2 "$tmp/p/protocols/model_short_n1000/protocols.json" | tr -d ' \n' | tail -c 2)" = '}]' ] && ok || bad 'protocols.json of a short text'
+
 
 # An uninterrupted sweep, and one killed again and again: identical ledgers and results.
 sweep="$STRATA sweep --model_name $MODEL --dataset_path $TEXT --max_samples 40 --context 128 --experiment exchange --memory 40M --quiet"
