@@ -24,6 +24,7 @@ LIBS    := $(shell tools/flags.sh libs) -lm -pthread
 ROOMS   := engine/base kernels kernels/ref kernels/cpu kernels/cuda kernels/exact loaders engine experiments tools/web
 SOURCES := $(sort $(wildcard $(addsuffix /*.c,$(ROOMS))))
 TOOLS   := $(sort $(wildcard tools/*.c))
+TAGGER  := $(sort $(wildcard tools/tagger/*.c))
 TESTS   := $(sort $(wildcard tests/test_*.c))
 BENCHES := $(sort $(wildcard bench/bench_*.c))
 TEST_SUPPORT  := $(filter-out $(TESTS) tests/library_user.c,$(sort $(wildcard tests/*.c)))
@@ -31,7 +32,7 @@ BENCH_SUPPORT := $(filter-out $(BENCHES),$(sort $(wildcard bench/*.c)))
 
 objects = $(1:%.c=$(BUILD)/%.o)
 OBJECTS := $(call objects,$(SOURCES))
-ALL_OBJECTS := $(OBJECTS) $(call objects,tools/tagger/train_tagger.c $(TOOLS) $(TESTS) $(TEST_SUPPORT) $(BENCHES) $(BENCH_SUPPORT) tests/prove/prove_functions.c)
+ALL_OBJECTS := $(OBJECTS) $(call objects,$(TAGGER) $(TOOLS) $(TESTS) $(TEST_SUPPORT) $(BENCHES) $(BENCH_SUPPORT) tests/prove/prove_functions.c)
 TEST_PROGRAMS  := $(TESTS:%.c=$(BUILD)/%)
 BENCH_PROGRAMS := $(BENCHES:%.c=$(BUILD)/%)
 VERSION_H := $(BUILD)/generated/strata_version.h
@@ -110,8 +111,8 @@ include kernels/cuda/cuda.mk
 include tests/cuda_emu/emu.mk
 
 TRAIN_TAGGER := $(BUILD)/tools/tagger/train_tagger
-$(TRAIN_TAGGER): $(TRAIN_TAGGER).o $(BUILD)/libobjects.a $(BUILD)/link.stamp
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< $(BUILD)/libobjects.a $(LIBS)
+$(TRAIN_TAGGER): $(call objects,$(TAGGER)) $(BUILD)/libobjects.a $(BUILD)/link.stamp
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(call objects,$(TAGGER)) $(BUILD)/libobjects.a $(LIBS)
 
 # What each target below builds is built by a make of its own, after the set-up: the flags are asked for anew.
 JOBS := $(or $(shell nproc 2>/dev/null),2)

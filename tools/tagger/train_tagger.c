@@ -13,10 +13,10 @@
  * XPOS) that share the word's UPOS, learnt in the same way from the gold UPOS around it.
  * One seed, one thread, doubles in fixed order: reproducible. */
 #include "engine/base/file.h"
-#include "experiments/conllu.h"
 #include "experiments/tagger.h"
 #include "experiments/tagger_model.h"
-#include "loaders/dataset_unpack.h"
+#include "tools/tagger/train_corpus.h"
+#include "tools/tagger/train_table.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -25,15 +25,8 @@
 #include <time.h>
 
 enum { N = TAGGER_N_UPOS, HASH_BITS = 23, MAX_KEPT = 160000, MIN_COUNT = 2 };
-enum { FINE_BITS = 23, MAX_FINE_KEPT = 180000, MIN_PAIR_COUNT = 3, MAX_PAIRS = 200 };
+enum { FINE_BITS = 23, MAX_FINE_KEPT = 180000, MIN_PAIR_COUNT = 3 };
 static const double rate = 0.1, drop = 0.4, hide_word = 0.1, share_recased = 0.06;
-
-typedef struct Sentence {
-    size_t n;
-    TaggerWord *words;
-    int *tags;
-    int *pairs; /* index of (UPOS, XPOS); -1: seen too rarely */
-} Sentence;
 
 /* One weight of the fine tags: of a feature for a pair. */
 typedef struct FineWeight {
@@ -41,19 +34,13 @@ typedef struct FineWeight {
     float weight, squares, sum;
 } FineWeight;
 
-typedef struct Pair {
-    char xpos[TAGGER_XPOS_NAME_BYTES];
-    int upos;
-    size_t count;
-} Pair;
-
 typedef struct Feature {
     uint32_t hash, count;
     float weight[N], squares[N], sum[N];
 } Feature;
 
 typedef struct Trainer {
-    Sentence *sentences;
+    TrainSentence *sentences;
     size_t n_sentences, n_features, longest;
     int32_t *slots; /* open addressing: index of a feature, -1 */
     Feature *features;
@@ -61,7 +48,7 @@ typedef struct Trainer {
     uint64_t random;
     double n_sums;
     TaggerTable clusters;
-    Pair pairs[MAX_PAIRS];
+    TrainPair pairs[TRAIN_MAX_PAIRS];
     int n_pairs;
     FineWeight *fine; /* open addressing */
     size_t n_fine;
@@ -71,16 +58,6 @@ typedef struct Trainer {
     double (*emit)[N], (*forward)[N], (*backward)[N], (*posterior)[N];
 } Trainer;
 
-static void *allocate(size_t n, size_t bytes)
-{
-    void *p = calloc(n ? n : 1, bytes);
-    if (!p) {
-        fprintf(stderr, "train_tagger: out of memory\n");
-        exit(1);
-    }
-    return p;
-}
-
 static double uniform(Trainer *t)
 {
     t->random ^= t->random << 13;
@@ -89,53 +66,11 @@ static double uniform(Trainer *t)
     return (double)(t->random >> 11) / 9007199254740992.0;
 }
 
-/* The index of a pair in the table; -1 where it is absent and not to be added. */
-static int pair_find(Pair *pairs, int *n, int upos, const char *xpos, bool add)
-{
-    for (int k = 0; k < *n; k++)
-        if (pairs[k].upos == upos && !strcmp(pairs[k].xpos, xpos))
-            return k;
-    if (!add || *n == MAX_PAIRS)
-        return -1;
-    pairs[*n] = (Pair){.upos = upos};
-    memcpy(pairs[*n].xpos, xpos, TAGGER_XPOS_NAME_BYTES);
-    return (*n)++;
-}
-
-static Sentence *sentences_of(const ConlluFile *file, Pair *pairs, int *n_pairs, bool add)
-{
-    Sentence *sentences = allocate(file->n_sentences, sizeof *sentences);
-    for (size_t s = 0; s < file->n_sentences; s++) {
-        const ConlluSentence *from = &file->sentences[s];
-        Sentence *to = &sentences[s];
-        to->words = allocate(from->n_words, sizeof *to->words);
-        to->tags = allocate(from->n_words, sizeof *to->tags);
-        to->pairs = allocate(from->n_words, sizeof *to->pairs);
-        for (size_t i = 0; i < from->n_lines; i++) {
-            const ConlluLine *line = &file->lines[from->first_line + i];
-            char name[16] = "", xpos[TAGGER_XPOS_NAME_BYTES] = "";
-            if (!line->is_word)
-                continue;
-            ConlluSlice c = line->columns[CONLLU_UPOS];
-            memcpy(name, c.bytes, c.n_bytes < 15 ? c.n_bytes : 15);
-            c = line->columns[CONLLU_XPOS];
-            memcpy(xpos, c.bytes, c.n_bytes < sizeof xpos - 1 ? c.n_bytes : sizeof xpos - 1);
-            int tag = tagger_upos_find(name);
-            to->tags[to->n] = tag < 0 ? N - 1 : tag;
-            to->pairs[to->n] = pair_find(pairs, n_pairs, to->tags[to->n], xpos, add);
-            if (add && to->pairs[to->n] >= 0)
-                pairs[to->pairs[to->n]].count++;
-            to->words[to->n++] = (TaggerWord){line->columns[CONLLU_FORM].bytes, line->columns[CONLLU_FORM].n_bytes};
-        }
-    }
-    return sentences;
-}
-
 /* Leaves out the rare pairs and puts the rest in the order of UPOS. */
 static void pairs_prune(Trainer *t)
 {
-    Pair sorted[MAX_PAIRS] = {0};
-    int renamed[MAX_PAIRS] = {0}, kept = 0;
+    TrainPair sorted[TRAIN_MAX_PAIRS] = {0};
+    int renamed[TRAIN_MAX_PAIRS] = {0}, kept = 0;
     for (int upos = 0; upos < N; upos++)
         for (int k = 0; k < t->n_pairs; k++) {
             if (t->pairs[k].upos != upos)
@@ -149,68 +84,6 @@ static void pairs_prune(Trainer *t)
     for (size_t s = 0; s < t->n_sentences; s++)
         for (size_t i = 0; i < t->sentences[s].n; i++)
             t->sentences[s].pairs[i] = t->sentences[s].pairs[i] < 0 ? -1 : renamed[t->sentences[s].pairs[i]];
-}
-
-/* An empty table of the model file for n entries: checks, then values, in one block. */
-static TaggerTable table_make(size_t n, double load, size_t value_bytes)
-{
-    TaggerTable table = {.n_slots = (uint32_t)((double)n / load) + 1};
-    table.checks = allocate(table.n_slots, 2 + value_bytes);
-    table.values = table.checks + 2 * (size_t)table.n_slots;
-    return table;
-}
-
-/* Adds a hash; returns the place of its values. */
-static unsigned char *table_add(TaggerTable table, size_t value_bytes, uint32_t hash)
-{
-    unsigned char *checks = (unsigned char *)(uintptr_t)table.checks;
-    uint16_t check = tagger_model_check(hash);
-    size_t i = tagger_model_slot(hash, table.n_slots);
-    while (checks[2 * i] || checks[2 * i + 1])
-        i = i + 1 == table.n_slots ? 0 : i + 1;
-    checks[2 * i] = (unsigned char)(check & 255);
-    checks[2 * i + 1] = (unsigned char)(check >> 8);
-    return checks + 2 * (size_t)table.n_slots + i * value_bytes;
-}
-
-static bool table_write(TaggerTable table, size_t value_bytes, FILE *out)
-{
-    return fwrite(table.checks, 2 + value_bytes, table.n_slots, out) == table.n_slots;
-}
-
-static signed char rounded(double weight)
-{
-    return (signed char)lrint(fmax(-127, fmin(127, weight)));
-}
-
-static int clusters_read(const char *path, TaggerTable *out, Error *e)
-{
-    DatasetBytes text;
-    int status = dataset_unpack(path, DATASET_FORMAT_TEXT, &text, e);
-    if (status)
-        return status;
-    const char *at = text.data, *end = at + text.size_bytes;
-    uint32_t n = 0;
-    for (const char *p = at; p < end; p++)
-        n += *p == '\n';
-    *out = table_make(n, 0.7, TAGGER_CLUSTERS_BYTES);
-    while (at < end) {
-        const char *tab = memchr(at, '\t', (size_t)(end - at)), *newline = memchr(at, '\n', (size_t)(end - at));
-        unsigned fine, coarse;
-        if (!newline || !tab || tab > newline || sscanf(tab, "%u%u", &fine, &coarse) != 2 || fine > 255 || coarse > 255) {
-            dataset_unpack_free(&text);
-            return error_set(e, STATUS_FAILED, "%s: expected lines of word, fine and coarse cluster below 256", path);
-        }
-        uint32_t hash = tagger_features_word((TaggerWord){at, (size_t)(tab - at)});
-        if (!tagger_model_find(*out, TAGGER_CLUSTERS_BYTES, hash)) {
-            unsigned char *clusters = table_add(*out, TAGGER_CLUSTERS_BYTES, hash);
-            clusters[0] = (unsigned char)fine;
-            clusters[1] = (unsigned char)coarse;
-        }
-        at = newline + 1;
-    }
-    dataset_unpack_free(&text);
-    return STATUS_OK;
 }
 
 /* The index of a hash; -1 where absent and not to be added. */
@@ -243,7 +116,7 @@ static void recase(const TaggerWord word, int how, char *out)
     }
 }
 
-static void extract(Trainer *t, const Sentence *s, int how)
+static void extract(Trainer *t, const TrainSentence *s, int how)
 {
     char buffer[4096];
     for (size_t i = 0; i < s->n; i++) {
@@ -316,7 +189,7 @@ static void marginals(Trainer *t, size_t n, double expected[N + 1][N])
 }
 
 /* One AdaGrad step on one sentence; returns its tags' negative log posterior. */
-static double learn(Trainer *t, const Sentence *s)
+static double learn(Trainer *t, const TrainSentence *s)
 {
     static int32_t used[TAGGER_MAX_FEATURES];
     double expected[N + 1][N], loss = 0;
@@ -387,7 +260,7 @@ static FineWeight *fine_find(const Trainer *t, uint32_t hash)
 /* One AdaGrad step on the fine tag of a word: `truth` among the pairs that share its UPOS. */
 static void fine_learn(Trainer *t, const uint32_t *features, int n_features, int truth)
 {
-    double p[MAX_PAIRS], most = -1e300, sum = 0;
+    double p[TRAIN_MAX_PAIRS], most = -1e300, sum = 0;
     const int upos = t->pairs[truth].upos;
     for (int k = 0; k < t->n_pairs; k++) {
         if (t->pairs[k].upos != upos)
@@ -422,10 +295,10 @@ static void fine_learn(Trainer *t, const uint32_t *features, int n_features, int
 
 static void fine_train(Trainer *t, int epochs)
 {
-    t->fine = allocate((size_t)1 << FINE_BITS, sizeof *t->fine);
+    t->fine = train_allocate((size_t)1 << FINE_BITS, sizeof *t->fine);
     for (int epoch = 0; epoch < epochs; epoch++) {
         for (size_t s = 0; s < t->n_sentences; s++) {
-            const Sentence *sentence = &t->sentences[s];
+            const TrainSentence *sentence = &t->sentences[s];
             extract(t, sentence, 0);
             for (size_t i = 0; i < sentence->n; i++) {
                 uint32_t features[TAGGER_MAX_XPOS_FEATURES];
@@ -454,6 +327,11 @@ static int by_size(const void *a, const void *b)
     return wx > wy ? -1 : wx < wy ? 1 : x->hash < y->hash ? -1 : x->hash > y->hash;
 }
 
+static signed char rounded(double weight)
+{
+    return (signed char)lrint(fmax(-127, fmin(127, weight)));
+}
+
 static int model_write(Trainer *t, const char *path)
 {
     const double scale = 1.0 / 24;
@@ -462,7 +340,8 @@ static int model_write(Trainer *t, const char *path)
     size_t kept = t->n_features < MAX_KEPT ? t->n_features : MAX_KEPT;
     size_t kept_fine = t->n_fine < MAX_FINE_KEPT ? t->n_fine : MAX_FINE_KEPT;
     TaggerModelHeader header = {.magic = "STRTAG2", .scale = (float)scale};
-    TaggerTable weights = table_make(kept, 0.75, TAGGER_WEIGHTS_BYTES), fine = table_make(kept_fine, 0.5, TAGGER_FINE_BYTES);
+    TaggerTable weights = train_table_make(kept, 0.75, TAGGER_WEIGHTS_BYTES),
+                fine = train_table_make(kept_fine, 0.5, TAGGER_FINE_BYTES);
     header.n_upos_slots = weights.n_slots;
     header.n_cluster_slots = t->clusters.n_slots;
     header.n_xpos = (uint32_t)t->n_pairs;
@@ -471,20 +350,20 @@ static int model_write(Trainer *t, const char *path)
         for (int b = 0; b < N; b++)
             header.transition[a][b] = (float)(t->sum[a][b] / t->n_sums);
     for (size_t k = 0; k < kept; k++) {
-        unsigned char *to = table_add(weights, TAGGER_WEIGHTS_BYTES, t->features[k].hash);
+        unsigned char *to = train_table_add(weights, TAGGER_WEIGHTS_BYTES, t->features[k].hash);
         for (int b = 0; b < N; b++)
             to[b] = (unsigned char)rounded((double)t->features[k].sum[b] / t->n_sums / scale);
     }
     for (size_t k = 0; k < kept_fine; k++)
-        *table_add(fine, TAGGER_FINE_BYTES, t->fine[k].hash) = (unsigned char)rounded((double)t->fine[k].sum / scale);
+        *train_table_add(fine, TAGGER_FINE_BYTES, t->fine[k].hash) = (unsigned char)rounded((double)t->fine[k].sum / scale);
     FILE *out = fopen(path, "wb");
-    bool ok = out && fwrite(&header, sizeof header, 1, out) == 1 && table_write(weights, TAGGER_WEIGHTS_BYTES, out) &&
-              table_write(t->clusters, TAGGER_CLUSTERS_BYTES, out);
+    bool ok = out && fwrite(&header, sizeof header, 1, out) == 1 && train_table_write(weights, TAGGER_WEIGHTS_BYTES, out) &&
+              train_table_write(t->clusters, TAGGER_CLUSTERS_BYTES, out);
     for (int k = 0; k < t->n_pairs && ok; k++)
         ok = fwrite(t->pairs[k].xpos, TAGGER_XPOS_NAME_BYTES, 1, out) == 1;
     for (int k = 0; k < t->n_pairs && ok; k++)
         ok = fputc(t->pairs[k].upos, out) != EOF;
-    ok = ok && table_write(fine, TAGGER_FINE_BYTES, out);
+    ok = ok && train_table_write(fine, TAGGER_FINE_BYTES, out);
     ok = out && fclose(out) == 0 && ok;
     if (!ok)
         fprintf(stderr, "train_tagger: %s: cannot be written\n", path);
@@ -499,24 +378,24 @@ static int train(const char *corpus, const char *clusters, const char *path, int
     Error e;
     ConlluFile file;
     Trainer t = {.random = 88172645463325252ull};
-    if (conllu_read(corpus, &file, &e) || clusters_read(clusters, &t.clusters, &e)) {
+    if (conllu_read(corpus, &file, &e) || train_clusters_read(clusters, &t.clusters, &e)) {
         fprintf(stderr, "train_tagger: %s\n", e.text);
         return 1;
     }
-    t.sentences = sentences_of(&file, t.pairs, &t.n_pairs, true);
+    t.sentences = train_sentences(&file, t.pairs, &t.n_pairs, true);
     t.n_sentences = file.n_sentences;
     pairs_prune(&t);
     for (size_t s = 0; s < t.n_sentences; s++)
         t.longest = t.sentences[s].n > t.longest ? t.sentences[s].n : t.longest;
-    t.looks = allocate(t.longest, sizeof *t.looks);
-    t.hashes = allocate(t.longest, sizeof *t.hashes);
-    t.n_hashes = allocate(t.longest, sizeof *t.n_hashes);
-    t.emit = allocate(t.longest, sizeof *t.emit);
-    t.forward = allocate(t.longest, sizeof *t.forward);
-    t.backward = allocate(t.longest, sizeof *t.backward);
-    t.posterior = allocate(t.longest, sizeof *t.posterior);
-    t.slots = allocate(1u << HASH_BITS, sizeof *t.slots);
-    t.features = allocate(3u << (HASH_BITS - 2), sizeof *t.features);
+    t.looks = train_allocate(t.longest, sizeof *t.looks);
+    t.hashes = train_allocate(t.longest, sizeof *t.hashes);
+    t.n_hashes = train_allocate(t.longest, sizeof *t.n_hashes);
+    t.emit = train_allocate(t.longest, sizeof *t.emit);
+    t.forward = train_allocate(t.longest, sizeof *t.forward);
+    t.backward = train_allocate(t.longest, sizeof *t.backward);
+    t.posterior = train_allocate(t.longest, sizeof *t.posterior);
+    t.slots = train_allocate(1u << HASH_BITS, sizeof *t.slots);
+    t.features = train_allocate(3u << (HASH_BITS - 2), sizeof *t.features);
     memset(t.slots, 255, sizeof *t.slots << HASH_BITS);
     for (size_t s = 0; s < t.n_sentences; s++) {
         extract(&t, &t.sentences[s], 0);
@@ -532,7 +411,7 @@ static int train(const char *corpus, const char *clusters, const char *path, int
     t.n_features = 0;
     for (size_t k = 0; k < kept; k++)
         feature_find(&t, t.features[k].hash, true);
-    size_t *order = allocate(t.n_sentences, sizeof *order);
+    size_t *order = train_allocate(t.n_sentences, sizeof *order);
     for (size_t s = 0; s < t.n_sentences; s++)
         order[s] = s;
     for (int epoch = 0; epoch < epochs; epoch++) {
@@ -543,7 +422,7 @@ static int train(const char *corpus, const char *clusters, const char *path, int
             order[j] = kept_order;
         }
         for (size_t k = 0; k < t.n_sentences; k++) {
-            const Sentence *s = &t.sentences[order[k]];
+            const TrainSentence *s = &t.sentences[order[k]];
             double r = uniform(&t);
             if (s->n == 0)
                 continue;
@@ -572,7 +451,7 @@ static int evaluate(const char *corpus, const char *path)
     Error e;
     ConlluFile file;
     Tagger *tagger;
-    Pair pairs[MAX_PAIRS];
+    TrainPair pairs[TRAIN_MAX_PAIRS];
     int n_pairs = 0;
     StrBuf model = {0};
     if (file_read(path, 1 << 25, &model, &e) || conllu_read(corpus, &file, &e) ||
@@ -580,11 +459,11 @@ static int evaluate(const char *corpus, const char *path)
         fprintf(stderr, "train_tagger: %s\n", e.text);
         return 1;
     }
-    Sentence *sentences = sentences_of(&file, pairs, &n_pairs, true);
-    TaggerTag **tags = allocate(file.n_sentences, sizeof *tags);
+    TrainSentence *sentences = train_sentences(&file, pairs, &n_pairs, true);
+    TaggerTag **tags = train_allocate(file.n_sentences, sizeof *tags);
     clock_t begin = clock();
     for (size_t s = 0; s < file.n_sentences; s++) {
-        tags[s] = allocate(sentences[s].n, sizeof *tags[s]);
+        tags[s] = train_allocate(sentences[s].n, sizeof *tags[s]);
         if (tagger_tag(tagger, sentences[s].words, sentences[s].n, tags[s], &e)) {
             fprintf(stderr, "train_tagger: %s\n", e.text);
             return 1;
