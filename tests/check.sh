@@ -118,6 +118,9 @@ directions() {
 # Intrinsics stay inside kernels; the hash's instructions, which no kernel needs, are the one exception.
 intrinsics() { grep -nE 'immintrin\.h|arm_neon\.h|_mm(256|512)?_' "${written[@]}" | grep -v '^kernels/\|^bench/\|^tests/\|^engine/base/sha256_ni\.c'; true; }
 
+# The C locale everywhere: numbers in files, figures and options have a point, whatever LC_ALL says.
+locales() { grep -nE '\b(setlocale|uselocale|newlocale)\b' "${written[@]}" | grep -v '^tests/test_json\.c:'; true; }
+
 unique_names() {
     find engine kernels loaders experiments tools bench tests -name '*.[ch]' -exec basename {} \; | sort | uniq -d | sed 's/$/: two files have this name/'
 }
@@ -161,6 +164,7 @@ check 'the library builds' make --no-print-directory -s -j"$jobs" BUILD="$build"
 check 'the library shows strata_* alone' silent library_symbols
 check 'includes follow the rooms' silent directions
 check 'intrinsics only in kernels' silent intrinsics
+check 'no locale is set' silent locales
 check 'file names are unique' silent unique_names
 check 'no file over 800 lines' silent lengths
 check 'nothing is left behind' silent left_behind

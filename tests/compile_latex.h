@@ -1,5 +1,4 @@
-/* compile_latex.h: compiles a document that the program wrote, where TeX is installed: the tests english_compiles and
- * japanese_compiles, of the document that the including test makes. */
+/* compile_latex.h: compiles a document that the program wrote, where TeX is installed. */
 #ifndef STRATA_TESTS_COMPILE_LATEX_H
 #define STRATA_TESTS_COMPILE_LATEX_H
 
@@ -7,9 +6,6 @@
 #include <stdlib.h>
 
 #include "tests/test.h"
-
-/* The including test's own: writes a document and hands it to latex_check. */
-static void check_document(bool japanese);
 
 /* Whether the engine and the class of the language are there; japanese: lualatex and LuaTeX-ja, else pdflatex and booktabs. */
 static inline bool latex_is_installed(bool japanese)
@@ -31,18 +27,19 @@ static inline void latex_check(const char *dir, const char *name)
     CHECK_MSG(system(command) == 0, "%s/%s.tex", dir, name);
 }
 
-static void english_compiles(void)
-{
-    if (!latex_is_installed(false))
-        SKIP("no pdflatex with booktabs here");
-    check_document(false);
-}
-
-static void japanese_compiles(void)
-{
-    if (!latex_is_installed(true))
-        SKIP("no lualatex with LuaTeX-ja here");
-    check_document(true);
-}
+/* The tests english_compiles and japanese_compiles: check(japanese) writes a document and hands it to latex_check. */
+#define LATEX_TESTS(check) \
+    static void english_compiles(void) \
+    { \
+        if (!latex_is_installed(false)) \
+            SKIP("no pdflatex with booktabs here"); \
+        check(false); \
+    } \
+    static void japanese_compiles(void) \
+    { \
+        if (!latex_is_installed(true)) \
+            SKIP("no lualatex with LuaTeX-ja here"); \
+        check(true); \
+    }
 
 #endif

@@ -189,6 +189,8 @@ static void check_document(bool japanese)
     free(out);
 }
 
+LATEX_TESTS(check_document)
+
 int main(void)
 {
     if (!temp_begin())

@@ -249,7 +249,6 @@ static void test_json_locale(void)
     const char *set = NULL;
     for (size_t i = 0; i < 4 && !set; i++)
         set = setlocale(LC_NUMERIC, names[i]);
-    /* Without such a locale the C locale at least shows that nothing changes. */
     Arena a = {0};
     StrBuf b = {0};
     const JsonValue *v = NULL;
@@ -260,6 +259,8 @@ static void test_json_locale(void)
     strbuf_free(&b);
     arena_free(&a);
     setlocale(LC_NUMERIC, "C");
+    if (!set)
+        SKIP("no locale with a decimal comma here");
 }
 
 int main(void)

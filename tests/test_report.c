@@ -324,6 +324,8 @@ static void check_document(bool japanese)
     latex_check(out, japanese ? "report.ja" : "report");
 }
 
+LATEX_TESTS(check_document)
+
 static void refusals(void)
 {
     Error e = {""};
