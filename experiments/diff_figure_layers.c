@@ -256,7 +256,9 @@ int diff_figure_claims(const DiffFigure *f, Error *e)
             continue;
         snprintf(names[p->n], sizeof names[p->n], "%.50s%s", diff_draw_say(f, c->name), c->control_is_far ? FAR : "");
         any_far = any_far || c->control_is_far;
-        panel_begin(p, names[p->n], curve_axis(f), diff_draw_say(f, "dimensions claimed"))->style = FIGURE_STEPS;
+        FigurePlot *plot = panel_begin(p, names[p->n], curve_axis(f), diff_draw_say(f, "dimensions claimed"));
+        plot->style = FIGURE_STEPS;
+        plot->y.integers = true;
         panel_add(p, NULL, at->claims_per_layer, NULL, NULL, f->r->n_points);
         for (size_t l = 0; l < f->r->n_points; l++) {
             table_text(&p->table, c->name);

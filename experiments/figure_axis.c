@@ -156,6 +156,8 @@ void figure_range(FigureRange *r, FigureScale scale, bool integers, bool include
     if (include_zero && scale != FIGURE_SCALE_LOG) {
         min = fmin(min, 0);
         max = fmax(max, 0);
+        if (!(max > min)) /* counts of nothing: none is below 0 */
+            max = 1;
     }
     if (!(max > min)) {
         double room = scale == FIGURE_SCALE_LOG ? 0 : min != 0 ? fabs(min) / 2 : 0.5;

@@ -266,6 +266,15 @@ static void expect_ticks(FigureScale scale, double a, double b, int most, const 
     CHECK(figure_position(&r, a) > 0.03 && figure_position(&r, b) < 0.97);
 }
 
+/* Bars and steps of nothing at all stand on the axis' lower end. */
+static void test_zeros(void)
+{
+    double values[2] = {0, 0};
+    FigureRange r;
+    figure_range(&r, FIGURE_SCALE_LINEAR, true, true, values, 2, 6);
+    CHECK(r.n_ticks == 2 && r.ticks[0].value == 0 && r.ticks[1].value == 1 && r.min > -0.1 && r.min < 0);
+}
+
 static void test_ticks(void)
 {
     expect_ticks(FIGURE_SCALE_LINEAR, 0, 1, 6, "0 0.2 0.4 0.6 0.8 1");
@@ -365,6 +374,7 @@ int main(void)
     RUN(test_clouds);
     RUN(test_histograms);
     RUN(test_sweep_figure);
+    RUN(test_zeros);
     RUN(test_ticks);
     RUN(test_tables);
     char command[512];
