@@ -231,14 +231,21 @@ static int report(Sweep *s, Error *e)
 static int shard_report(const Sweep *s, Error *e)
 {
     FILE *out = s->bench.common->out;
-    size_t folder = strlen(s->dir.data) - strlen(strrchr(s->dir.data, '/'));
-    (void)e;
-    if (out && !s->bench.common->quiet)
+    if (!out || s->bench.common->quiet)
+        return STATUS_OK;
+    StrBuf run = {0}, folder = {0};
+    strbuf_append(&run, s->dir.data, strlen(s->dir.data) - strlen(strrchr(s->dir.data, '/')));
+    if (!run.failed)
+        strbuf_shell_word(&folder, run.data);
+    int status = run.failed || folder.failed ? error_set(e, STATUS_FAILED, "sweep: out of memory") : STATUS_OK;
+    if (!status)
         fprintf(out,
                 "shard %zu of %zu: %zu tokens in %zu windows\nwritten: %s/ledger.safetensors\nwhen all are done: strata merge "
-                "%.*s\n",
-                s->shard.index, s->shard.count, s->part->n_tokens, s->part->n_windows, s->dir.data, (int)folder, s->dir.data);
-    return STATUS_OK;
+                "%s\n",
+                s->shard.index, s->shard.count, s->part->n_tokens, s->part->n_windows, s->dir.data, folder.data);
+    strbuf_free(&run);
+    strbuf_free(&folder);
+    return status;
 }
 
 static int evaluate(Sweep *s, Error *e)
