@@ -42,11 +42,11 @@ works 'help' "$STRATA" help
 # In a narrow terminal the same words, broken at spaces; commands to type stay whole.
 if script -qec true /dev/null >/dev/null 2>&1; then
     for page in '' sweep pairs diff orders; do
-        "$STRATA" help $page >"$tmp/whole"
+        "$STRATA" help $page >"$tmp/page"
         script -qec "stty cols 72; '$STRATA' help $page" /dev/null </dev/null | tr -d '\r' >"$tmp/narrow"
-        cmp -s <(tr -s ' \n' '\n' <"$tmp/whole") <(tr -s ' \n' '\n' <"$tmp/narrow") && ok || bad "help $page has other words in 72 columns"
+        cmp -s <(tr -s ' \n' '\n' <"$tmp/page") <(tr -s ' \n' '\n' <"$tmp/narrow") && ok || bad "help $page has other words in 72 columns"
         [ "$(grep -v '^  strata' "$tmp/narrow" | awk 'length($0) > 72 && !/^ +--max_samples/' | wc -l)" = 0 ] && ok || bad "help $page in 72 columns: a longer line"
-        [ "$(grep '^  strata [a-z]* [^ ]' "$tmp/whole")" = "$(grep '^  strata [a-z]* [^ ]' "$tmp/narrow")" ] && ok || bad "help $page: a command is broken"
+        [ "$(grep '^  strata [a-z]* [^ ]' "$tmp/page")" = "$(grep '^  strata [a-z]* [^ ]' "$tmp/narrow")" ] && ok || bad "help $page: a command is broken"
     done
 else
     skip 'help in a narrow terminal: no script(1) here'
