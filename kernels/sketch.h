@@ -54,6 +54,7 @@ static STRATA_HD inline float sketch_ranked(const float *first, int r, bool from
     int n = 0;
     for (int i = 0; i < SKETCH_FIRST; i++) {
         uint32_t key = sketch_key(first[i]) ^ flip;
+        /* cppcheck-suppress uninitvar ; n values have been written */
         if (n > r && key >= least[r])
             continue;
         int at = n > r ? r : n++;
