@@ -1,4 +1,5 @@
-/* test_cuda_context.c: what stands around the arithmetic of the device tables: results of the head that are still on their way, failures
+/* test_cuda_context.c: what stands around the arithmetic of the device tables: results of the head that are still on their way, slots of
+ * weights that are filled again, failures
  * that surface at sync() and are then forgotten, memory that runs out, entries of cuda/exact against the bits of cpu/exact where no golden
  * hash comes by, and what benchmarks ask of a device. */
 #include "tests/cuda_under_test.h"
@@ -59,7 +60,7 @@ static void ask_head(Kit *k, Both *x, const Weight *w, View *logits, uint8_t sta
                       .w = w,
                       .logit_scale = 1,
                       .targets = targets,
-                      .word_start = starts[i / 4 % 2],
+                      .word_start = starts[i % 2],
                       .logits = logits[i],
                       .intact_logits = is_intact ? NULL : &logits[intact],
                       .intact_lse = is_intact ? NULL : out[intact].lse,
@@ -102,8 +103,75 @@ static void results_on_their_way(void)
             CHECK(at_once[i].lse[4] > 0 && at_once[i].rank[3] == -1);
             CHECK(i % 3 == 0 ? at_once[i].kl[0] == 0 : at_once[i].kl[0] > 0);
         }
-        CHECK(at_once[0].starts[0] != at_once[6].starts[0]);
+        CHECK(at_once[0].starts[0] != at_once[3].starts[0]);
     }
+    CHECK(kit_end_case(&k) == 0);
+    kit_close(&k);
+}
+
+/* ---- slots ---- */
+
+/* Weights prepared in a few slots in turn while the products with what lay there before are still enqueued: more slots than have events
+ * of their own, and fewer. */
+static void slots_are_filled_again(int n_slots)
+{
+    enum { MOST = 6, ROUNDS = 18, N = 12, K = 20, T = 3 };
+    Kit k = open_kit(entry->fast);
+    const Ops *ops = k.ops;
+    Error e;
+    void *slots[MOST];
+    snprintf(k.what, sizeof k.what, "%d slots filled again", n_slots);
+    Both x = kit_view(&k, ops->gemm_dtype, T, K, 0, 1), y[ROUNDS];
+    WeightPart parts[ROUNDS];
+    for (int i = 0; i < ROUNDS; i++) {
+        parts[i] = kit_part(&k, DTYPE_F32, N, K, i % 4 == 3, 1);
+        y[i] = kit_view(&k, ops->act_dtype, T, N, 0, 1);
+    }
+    size_t bytes = ops->weight_slot_bytes(WEIGHT_MATRIX, &parts[0], 1);
+    for (int i = 0; i < n_slots; i++)
+        CHECK(ops->alloc(k.ctx, bytes, &slots[i], &e) == 0);
+    for (int i = 0; i < ROUNDS; i++) {
+        Weight w, r;
+        void *slot = slots[i % n_slots], *oracle = kit_bytes(&k, ops_ref.weight_slot_bytes(WEIGHT_MATRIX, &parts[i], 1));
+        CHECK(ops->weight_prepare(k.ctx, slot, WEIGHT_MATRIX, &parts[i], 1, &w, &e) == 0);
+        ops->linear(k.ctx, y[i].t, x.t, &w, NULL);
+        ops->slot_done(k.ctx, slot);
+        CHECK(ops_ref.weight_prepare(k.ref_ctx, oracle, WEIGHT_MATRIX, &parts[i], 1, &r, &e) == 0);
+        ops_ref.linear(k.ref_ctx, y[i].r, x.r, &r, NULL);
+    }
+    kit_sync(&k);
+    for (int i = 0; i < ROUNDS; i++) /* sums of K products of at most 1, rounded to bf16 */
+        CHECK(kit_compare_flat(&k, y[i], (double)K * (K + 2) * k.u + (double)K * k.store) == 0);
+    for (int i = 0; i < n_slots; i++)
+        ops->free(k.ctx, slots[i], bytes);
+    CHECK(kit_end_case(&k) == 0);
+    kit_close(&k);
+}
+
+static void weights_wait_for_their_slots(void)
+{
+    slots_are_filled_again(1);
+    slots_are_filled_again(2);
+    slots_are_filled_again(6);
+}
+
+/* Positions of ropes that nobody waits for: several times around the ring. */
+static void the_ring_goes_round(void)
+{
+    enum { CALLS_OF_ROPE = 400, DH = 4 };
+    Kit k = open_kit(entry->fast);
+    snprintf(k.what, sizeof k.what, "ropes without sync");
+    WeightPart c = kit_part(&k, DTYPE_F32, CALLS_OF_ROPE, DH / 2, false, 1),
+               s = kit_part(&k, DTYPE_F32, CALLS_OF_ROPE, DH / 2, false, 1);
+    BothWeight cosines = kit_weight(&k, WEIGHT_TABLE, &c, 1), sines = kit_weight(&k, WEIGHT_TABLE, &s, 1);
+    Both x = kit_view(&k, k.ops->act_dtype, CALLS_OF_ROPE, DH, 0, 1);
+    for (int i = 0; i < CALLS_OF_ROPE; i++) {
+        int32_t position = i;
+        View t = view_rows(x.t, (size_t)i, 1, sizeof(uint16_t)), r = view_rows(x.r, (size_t)i, 1, sizeof(double));
+        k.ops->rope(k.ctx, t, &position, &cosines.t, &sines.t, 1, DH, DH, ROPE_HALF);
+        ops_ref.rope(k.ref_ctx, r, &position, &cosines.r, &sines.r, 1, DH, DH, ROPE_HALF);
+    }
+    CHECK(kit_compare_flat(&k, x, 2 * (3 * k.u + k.store)) == 0); /* two products of at most 1 */
     CHECK(kit_end_case(&k) == 0);
     kit_close(&k);
 }
@@ -189,6 +257,153 @@ static void memory_runs_out(void)
     CHECK(allocated() == before);
     config.limits.head_dim = 257;
     CHECK(ops->open(&config, &c, &e) != 0 && strstr(e.text, "at most 256"));
+}
+
+/* Every entry once, from open() to the last sync(); whatever call of the runtime fails on the way (0: none), somebody says so. */
+typedef struct Pass {
+    const Ops *ops;
+    Pool *pool;
+    OpsContext *c;
+    char *memory; /* of the device */
+    size_t used;
+} Pass;
+
+enum { PASS_BYTES = 1 << 17 };
+
+static void *take(Pass *p, size_t bytes)
+{
+    void *at = p->memory + p->used;
+    p->used += (bytes + 63) & ~(size_t)63;
+    return at;
+}
+
+static View take_view(Pass *p, DType dtype, size_t rows, size_t cols)
+{
+    return (View){take(p, rows * cols * dtype_block_bytes(dtype)), dtype, rows, cols, cols};
+}
+
+static int take_weight(Pass *p, WeightKind kind, size_t rows, size_t cols, const float *values, Weight *out, Error *e)
+{
+    WeightPart part = {.data = values, .dtype = DTYPE_F32, .rows = rows, .cols = cols, .stride = cols};
+    return p->ops->weight_prepare(p->c, take(p, p->ops->weight_slot_bytes(kind, &part, 1)), kind, &part, 1, out, e);
+}
+
+static int pass_once(Pass *p, double *result, Error *e)
+{
+    enum { T = 2, D = 16 };
+    static float values[2 * D * D];
+    static const int32_t ids[T] = {1, 0};
+    const Ops *o = p->ops;
+    OpsConfig config = {.limits = limits, .pool = p->pool};
+    Weight w, gain, table, wide;
+    void *memory;
+    for (size_t i = 0; i < 2 * D * D; i++)
+        values[i] = (float)(i % 13) / 13 - 0.4f;
+    if (o->open(&config, &p->c, e) || o->alloc(p->c, PASS_BYTES, &memory, e))
+        return 1;
+    p->memory = memory;
+    if (take_weight(p, WEIGHT_MATRIX, D, D, values, &w, e) || take_weight(p, WEIGHT_MATRIX, 2 * D, D, values, &wide, e) ||
+        take_weight(p, WEIGHT_VECTOR, 1, D, values, &gain, e) || take_weight(p, WEIGHT_TABLE, T, D / 4, values, &table, e))
+        return 1;
+    WeightPart rows = {.data = values, .dtype = DTYPE_F32, .rows = T, .cols = D, .stride = D};
+    View x = take_view(p, o->resid_dtype, T, D), y = take_view(p, o->gemm_dtype, T, D), z = take_view(p, o->act_dtype, T, D);
+    View logits = take_view(p, o->logit_dtype, T, D), router = take_view(p, o->act_dtype, T, 4);
+    NormSpec norm = {.kind = NORM_RMS, .eps = 1e-5f, .group = D};
+    o->embed(p->c, x, ids, &rows, 2);
+    o->embed_add(p->c, x, ids, &rows);
+    o->norm(p->c, y, x, &norm, &gain, NULL);
+    o->linear(p->c, z, y, &w, &gain);
+    o->rope(p->c, z, ids, &table, &table, 2, D / 2, D / 2, ROPE_HALF);
+    AttnSeq seq = {.n_q = T, .segments = &(KvSegment){.n_rows = T}, .n_segments = 1};
+    AttnSpec spec = {.n_heads = 2, .n_kv_heads = 2, .head_dim = D / 2, .scale = 0.3f, .alibi_slopes = (float[]){0.5f, 0.25f}};
+    o->attention(p->c, y, z, z, z, &seq, 1, &spec);
+    o->glu(p->c, z, y, z, ACT_SILU);
+    o->act(p->c, z, z, ACT_RELU);
+    if (o->linear_add)
+        o->linear_add(p->c, x, x, 0.5f, y, &w, NULL);
+    o->add(p->c, x, x, z, 1);
+    o->add_gated(p->c, z, z, z, (View){0});
+    o->mean(p->c, x, (View[]){x, x}, 2);
+    o->clip(p->c, x, 3);
+    o->copy(p->c, z, y);
+    o->copy(p->c, view_cols(router, 0, 4, dtype_block_bytes(o->act_dtype)),
+            view_cols(z, 0, 4, dtype_block_bytes(o->act_dtype)));
+    RouteSpec route = {.n_experts = 4, .top_k = 2};
+    Routes routes = {.expert = take(p, T * 2 * 4), .weight = take(p, T * 2 * 4)};
+    ExpertWeights experts[4];
+    for (int i = 0; i < 4; i++)
+        experts[i] = (ExpertWeights){.gate_up = wide, .down = w};
+    o->route(p->c, routes, router, &route);
+    o->moe(p->c, y, z, routes, experts, &route, ACT_SILU);
+    double out[6 * T], dots[3 * T], down[T * D];
+    int32_t ranks[2 * T];
+    HeadArgs head = {.x = y,
+                     .w = &w,
+                     .logit_scale = 2,
+                     .targets = ids,
+                     .word_start = (const uint8_t *)"\1\0\1\0\1\0\1\0\1\0\1\0\1\0\1",
+                     .logits = logits,
+                     .nll = out,
+                     .kl = out + T,
+                     .word_start_logp = out + 2 * T,
+                     .lse = out + 3 * T,
+                     .rank = ranks,
+                     .top1 = ranks + T};
+    o->head(p->c, &head);
+    o->slot_done(p->c, p->memory); /* where w lies */
+    o->row_dots(p->c, dots, x, x);
+    o->download(p->c, down, x);
+    o->upload(p->c, x, down);
+    if (o->sync(p->c, e))
+        return 1;
+    *result = out[0] + dots[1] + down[7];
+    return 0;
+}
+
+static void every_failure_is_told(void)
+{
+    void (*fail_call)(size_t) = NULL;
+    bool (*call_failed)(void) = NULL;
+    void (*be_quiet)(bool) = NULL;
+    void *set = cuda_emulation("emu_fail_call"), *get = cuda_emulation("emu_call_failed"), *hush = cuda_emulation("emu_quiet");
+    memcpy(&fail_call, &set, sizeof fail_call);
+    memcpy(&call_failed, &get, sizeof call_failed);
+    memcpy(&be_quiet, &hush, sizeof be_quiet);
+    if (!fail_call || !call_failed || !be_quiet)
+        return; /* a device fails when it likes */
+    Error e = {""};
+    Pool *pool;
+    CHECK(pool_open(1, &pool, &e) == 0);
+    for (int t = 0; t < 2; t++) {
+        double expected = 0;
+        bool failed = true;
+        for (size_t n = 0; failed; n += n && t ? 5 : 1) { /* cuda/exact checks in the same places */
+            Pass p = {.ops = t ? entry->exact : entry->fast, .pool = pool};
+            double result = 0;
+            e.text[0] = '\0';
+            fail_call(n);
+            int status = pass_once(&p, &result, &e);
+            failed = call_failed() || n == 0;
+            CHECK_MSG((status != 0) == call_failed(), "%s: call %zu: status %d: %s", p.ops->name, n, status, e.text);
+            CHECK(!status || e.text[0]);
+            fail_call(0);
+            if (!n)
+                expected = result;
+            CHECK(status || result == expected);
+            if (!n) {
+                CHECK(cuda_violations() == 0);
+                be_quiet(true); /* what comes behind a failed call reads what was not written */
+            }
+            if (p.c) {
+                p.ops->sync(p.c, &e); /* what else was said of the same failure */
+                p.ops->free(p.c, p.memory, PASS_BYTES);
+                p.ops->close(p.c);
+            }
+        }
+        be_quiet(false);
+        (void)cuda_violations();
+    }
+    pool_close(pool);
 }
 
 /* ---- cuda/exact against cpu/exact ---- */
@@ -304,8 +519,11 @@ int main(void)
             cuda_seed(seed);
             RUN(results_on_their_way);
         }
+        RUN(the_ring_goes_round);
+        RUN(weights_wait_for_their_slots);
         RUN(failures_surface_at_sync);
         RUN(memory_runs_out);
+        RUN(every_failure_is_told);
         RUN(exact_entries);
         RUN(numbers_for_benchmarks);
         RUN(nothing_was_violated);

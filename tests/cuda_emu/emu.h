@@ -28,7 +28,10 @@ size_t emu_allocated(void);
 size_t emu_most_allocated(void);
 void emu_memory_limit(size_t bytes); /* cudaMalloc fails beyond; 0: none but the arena */
 void emu_shared_limit(size_t bytes); /* of a block, at most; 227 KiB at the start */
-size_t emu_launches(void);           /* kernels launched so far */
+/* The n-th call from now fails of those that a program must check: allocations, copies, launches, events, streams. 0: none. */
+void emu_fail_call(size_t n);
+bool emu_call_failed(void);
+size_t emu_launches(void); /* kernels launched so far */
 
 /* What cublasLt refuses from now on: algorithms with a bias in the epilogue, algorithms of any kind, products with a C when they are to be
  * made (the algorithm was there). */

@@ -7,14 +7,10 @@
 #include "tests/cuda_emu/emu_core.hh"
 
 #include <execinfo.h>
-#include <dlfcn.h>
-#include <map>
-#include <set>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -34,10 +30,7 @@ uint32_t launch_number;
 static Thread *threads;
 static std::vector<Thread *> ready;
 static const std::function<void()> *body;
-static size_t n_reports, n_launches;
-static bool quiet;
-static std::string report_log;
-static std::set<std::pair<const void *, std::string>> seen;
+static size_t n_launches;
 static uint64_t rng_state = 0x9E3779B97F4A7C15u;
 
 /* ---- random numbers: splitmix64 ---- */
@@ -53,95 +46,6 @@ uint64_t random_bits()
 size_t random_below(size_t n)
 {
     return n ? (size_t)(random_bits() % n) : 0;
-}
-
-/* ---- reports ---- */
-
-/* "file:line" of an address within this program, the innermost frame of kernels/ when functions were inlined. */
-static std::string look_up(const void *where)
-{
-    Dl_info info;
-    if (!where || !dladdr(where, &info) || !info.dli_fname)
-        return "?";
-    char command[1024], line[1024];
-    std::string found = "?";
-    snprintf(command, sizeof command, "addr2line -i -e '%s' %#zx 2>/dev/null", info.dli_fname,
-             (size_t)((const char *)where - (const char *)info.dli_fbase) - 1);
-    FILE *f = popen(command, "r");
-    while (f && fgets(line, sizeof line, f)) {
-        std::string s(line);
-        while (!s.empty() && (s.back() == '\n' || s.back() == ')')) {
-            if (s.back() == ')' && s.rfind(" (") != std::string::npos)
-                s.resize(s.rfind(" ("));
-            else
-                s.pop_back();
-        }
-        if (s.find("emu_device.hh") != std::string::npos || s.find("cuda_device.cuh") != std::string::npos)
-            continue;
-        size_t at = s.rfind("kernels/");
-        found = at == std::string::npos ? s : s.substr(at);
-        break;
-    }
-    if (f)
-        pclose(f);
-    return found;
-}
-
-static std::string source_of(const void *where)
-{
-    static std::map<const void *, std::string> known; /* addr2line takes a while */
-    auto it = known.find(where);
-    return it != known.end() ? it->second : known[where] = look_up(where);
-}
-
-static void report_v(const void *where, Place place, const char *format, va_list args)
-{
-    n_reports++;
-    std::string kind = place.file ? std::string(format) + place.file + std::to_string(place.line) : std::string(format);
-    if (!seen.insert({where, kind}).second)
-        return;
-    char text[700];
-    vsnprintf(text, sizeof text, format, args);
-    std::string at = place.file ? std::string(place.file) + ":" + std::to_string(place.line) : quiet ? "" : source_of(where);
-    char who[160] = "host";
-    if (current) {
-        const Self &s = current->self;
-        snprintf(who, sizeof who, "block (%u, %u, %u) thread (%u, %u, %u)", s.block.x, s.block.y, s.block.z, s.thread.x,
-                 s.thread.y, s.thread.z);
-    }
-    std::string line = std::string("emu: ") + kernel_name + ": " + at + ": " + who + ": " + text + "\n";
-    if (report_log.size() < 1 << 20)
-        report_log += line;
-    if (!quiet) {
-        fputs(line.c_str(), stdout);
-        fflush(stdout);
-        if (getenv("STRATA_EMU_STOP"))
-            _exit(97);
-    }
-}
-
-void report_at(const void *where, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    report_v(where, Place{nullptr, 0}, format, args);
-    va_end(args);
-}
-
-void report_place(Place place, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    report_v(nullptr, place, format, args);
-    va_end(args);
-}
-
-void __attribute__((noinline)) report(const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    report_v(__builtin_return_address(0), Place{nullptr, 0}, format, args);
-    va_end(args);
 }
 
 /* ---- fibers ---- */
@@ -334,97 +238,6 @@ void meet(MeetKind kind, unsigned mask, void *payload, Finish finish, Place plac
     to_scheduler(t);
 }
 
-void finish_shuffle(void *const lanes[32], unsigned mask, Place place)
-{
-    for (unsigned l = 0; l < WARP; l++) {
-        Lane *lane = (Lane *)lanes[l];
-        if (!lane)
-            continue;
-        Lane *from = lane->from >= 0 && lane->from < WARP ? (Lane *)lanes[lane->from] : nullptr;
-        if (!from)
-            report_place(place, "lane %u reads lane %d, which takes no part (mask %08x)", l, lane->from, mask);
-        lane->out = from ? from->in : 0xFBFBFBFBFBFBFBFBu;
-    }
-}
-
-void finish_vote(void *const lanes[32], unsigned mask, Place place)
-{
-    (void)mask;
-    (void)place;
-    uint64_t all = 0;
-    for (unsigned l = 0; l < WARP; l++)
-        if (lanes[l] && ((Lane *)lanes[l])->in)
-            all |= 1u << l;
-    for (unsigned l = 0; l < WARP; l++)
-        if (lanes[l])
-            ((Lane *)lanes[l])->out = all;
-}
-
-static bool complete(void *const lanes[32], Place place, const char *what)
-{
-    for (unsigned l = 0; l < WARP; l++)
-        if (!lanes[l]) {
-            report_place(place, "%s without lane %u", what, l);
-            return false;
-        }
-    return true;
-}
-
-/* Thread l gets elements 2 (l % 4) and the next of row l / 4 of each matrix; of its transpose where asked. */
-void finish_load_matrix(void *const lanes[32], unsigned mask, Place place)
-{
-    (void)mask;
-    if (!complete(lanes, place, "load_matrix"))
-        return;
-    MatrixLane *const *lane = (MatrixLane *const *)lanes;
-    for (unsigned l = 0; l < WARP; l++)
-        for (int m = 0; m < lane[l]->n; m++)
-            for (unsigned half = 0; half < 2; half++) {
-                unsigned row = l / 4, col = 2 * (l % 4) + half;
-                uint16_t bits;
-                if (lane[l]->transposed)
-                    memcpy(&bits, lane[8 * m + (int)col]->row + 2 * row, 2);
-                else
-                    memcpy(&bits, lane[8 * m + (int)row]->row + 2 * col, 2);
-                memcpy((unsigned char *)&lane[l]->out[m] + 2 * half, &bits, 2);
-            }
-}
-
-static float half_of(uint32_t pair, unsigned high)
-{
-    uint32_t bits = high ? pair & 0xFFFF0000u : pair << 16;
-    float x;
-    memcpy(&x, &bits, sizeof x);
-    return x;
-}
-
-/* m16n8k16 with g = lane / 4, i = lane % 4: A(g + 8 (r % 2), 2i + h + 8 (r / 2)) in half h of a[r]; B(2i + h + 8 r, g) in b[r];
- * D(g + 8 (r / 2), 2i + r % 2) in d[r]. Products of bf16 are exact in f32; they are summed in f32. */
-void finish_mma(void *const lanes[32], unsigned mask, Place place)
-{
-    (void)mask;
-    if (!complete(lanes, place, "mma"))
-        return;
-    MmaLane *const *lane = (MmaLane *const *)lanes;
-    float a[16][16], b[16][8];
-    for (unsigned l = 0; l < WARP; l++)
-        for (unsigned h = 0; h < 2; h++) {
-            unsigned g = l / 4, i = l % 4;
-            for (unsigned r = 0; r < 4; r++)
-                a[g + 8 * (r % 2)][2 * i + h + 8 * (r / 2)] = half_of(lane[l]->a[r], h);
-            for (unsigned r = 0; r < 2; r++)
-                b[2 * i + h + 8 * r][g] = half_of(lane[l]->b[r], h);
-        }
-    for (unsigned l = 0; l < WARP; l++)
-        for (unsigned r = 0; r < 4; r++) {
-            unsigned row = l / 4 + 8 * (r / 2), col = 2 * (l % 4) + r % 2;
-            float sum = 0;
-            for (unsigned k = 0; k < 16; k++)
-                sum += a[row][k] * b[k][col];
-            lane[l]->d[r] += sum;
-        }
-}
-
 void before_atomic()
 {
     if (!current || random_below(4))
@@ -607,28 +420,6 @@ extern "C" {
 void emu_seed(uint64_t seed)
 {
     rng_state = seed * 0x9E3779B97F4A7C15u + 1;
-}
-
-size_t emu_reports(void)
-{
-    return n_reports;
-}
-
-void emu_clear(void)
-{
-    n_reports = 0;
-    report_log.clear();
-    seen.clear();
-}
-
-const char *emu_report_log(void)
-{
-    return report_log.c_str();
-}
-
-void emu_quiet(bool q)
-{
-    quiet = q;
 }
 
 size_t emu_launches(void)

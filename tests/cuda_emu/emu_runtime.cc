@@ -58,9 +58,20 @@ static cudaError_t failed(cudaError_t e)
     return e;
 }
 
+/* For tests of what becomes of failures: the call that fails, counted down. */
+static size_t calls_until_failure;
+static bool a_call_failed;
+
+static bool fails_now()
+{
+    if (!calls_until_failure || --calls_until_failure)
+        return false;
+    return a_call_failed = true;
+}
+
 cudaError_t emu::state()
 {
-    return device_lost ? failed(cudaErrorLaunchFailure) : cudaSuccess;
+    return device_lost ? failed(cudaErrorLaunchFailure) : fails_now() ? failed(cudaErrorUnknown) : cudaSuccess;
 }
 
 bool emu::device_is_lost()
@@ -81,6 +92,10 @@ void emu::launch(const char *kernel, Place place, const void *function, dim3 gri
     check_chosen(kernel);
     if (!launch_fits(kernel, place, function, grid, block_dim, shared_bytes)) {
         last_error = cudaErrorInvalidConfiguration;
+        return;
+    }
+    if (fails_now()) {
+        last_error = cudaErrorUnknown;
         return;
     }
     enqueue(stream, [=]() {
@@ -243,6 +258,17 @@ static cudaError_t copy_2d(void *to, size_t to_pitch, const void *from, size_t f
 
 extern "C" {
 
+void emu_fail_call(size_t n)
+{
+    calls_until_failure = n;
+    a_call_failed = false;
+}
+
+bool emu_call_failed(void)
+{
+    return a_call_failed;
+}
+
 void emu_shared_limit(size_t bytes)
 {
     most_shared = bytes;
@@ -268,8 +294,8 @@ cudaError_t cudaMalloc(void **p, size_t bytes)
     arena_open();
     *p = nullptr;
     check_chosen("cudaMalloc");
-    if (device_lost)
-        return state();
+    if (device_lost || fails_now())
+        return failed(device_lost ? cudaErrorLaunchFailure : cudaErrorMemoryAllocation);
     if (!bytes)
         return cudaSuccess;
     size_t whole = (bytes + 255) / 256 * 256 + 4096;
@@ -301,12 +327,15 @@ cudaError_t cudaFree(void *p)
     if (last > first)
         madvise(first + (arena_bytes - arena), (size_t)(last - first), MADV_REMOVE);
     device_blocks.erase(it);
-    return state();
+    return cudaSuccess;
 }
 
 cudaError_t cudaHostAlloc(void **p, size_t bytes, unsigned flags)
 {
     (void)flags;
+    *p = nullptr;
+    if (fails_now())
+        return failed(cudaErrorMemoryAllocation);
     *p = aligned_alloc(4096, (bytes + 4095) / 4096 * 4096 + (bytes ? 0 : 4096));
     if (!*p)
         return failed(cudaErrorMemoryAllocation);
@@ -332,7 +361,7 @@ static cudaError_t unpin(void *p, bool ours)
     pinned_blocks.erase(it);
     if (ours)
         free(p);
-    return state();
+    return cudaSuccess;
 }
 
 cudaError_t cudaFreeHost(void *p)
@@ -412,7 +441,7 @@ cudaError_t cudaGetDeviceCount(int *n)
 cudaError_t cudaSetDevice(int device)
 {
     some_thread_chose = this_thread_chose = true;
-    return device == 0 ? cudaSuccess : failed(cudaErrorInvalidDevice);
+    return device == 0 ? state() : failed(cudaErrorInvalidDevice);
 }
 
 cudaError_t cudaGetDevice(int *device)
@@ -483,7 +512,7 @@ cudaError_t cudaFuncSetAttribute(const void *kernel, enum cudaFuncAttribute attr
     if (value < 0 || (size_t)value > most_shared)
         return failed(cudaErrorInvalidValue);
     shared_limits[kernel] = (size_t)value;
-    return cudaSuccess;
+    return state();
 }
 
 cudaError_t cudaGetLastError(void)

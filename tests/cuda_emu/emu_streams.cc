@@ -126,6 +126,10 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags)
         number++;
     if (number == MAX_STREAMS)
         report_place(Place{"cudaStreamCreate", 0}, "more than %d streams", MAX_STREAMS - 1);
+    *stream = nullptr;
+    cudaError_t error = state();
+    if (error != cudaSuccess)
+        return error;
     streams.push_back(*stream = new CUstream_st{{}, number % MAX_STREAMS, {}});
     return cudaSuccess;
 }
@@ -177,8 +181,11 @@ cudaError_t cudaStreamQuery(cudaStream_t stream)
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned flags)
 {
     (void)flags;
-    *event = new CUevent_st();
-    return cudaSuccess;
+    *event = nullptr;
+    cudaError_t error = state();
+    if (error == cudaSuccess)
+        *event = new CUevent_st();
+    return error;
 }
 
 cudaError_t cudaEventCreate(cudaEvent_t *event)
