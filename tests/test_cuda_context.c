@@ -60,7 +60,7 @@ static void ask_head(Kit *k, Both *x, const Weight *w, View *logits, uint8_t sta
                       .w = w,
                       .logit_scale = 1,
                       .targets = targets,
-                      .word_start = starts[i % 2],
+                      .word_start = starts[late ? i % 2 : 0], /* another one waits for the copy of the last */
                       .logits = logits[i],
                       .intact_logits = is_intact ? NULL : &logits[intact],
                       .intact_lse = is_intact ? NULL : out[intact].lse,
@@ -75,6 +75,20 @@ static void ask_head(Kit *k, Both *x, const Weight *w, View *logits, uint8_t sta
             kit_sync(k);
     }
     kit_sync(k);
+}
+
+/* The KL of a row of logits to the intact ones, by its definition. */
+static double kl_of(View intact, View z, size_t row)
+{
+    double sum[2] = {0}, moved = 0;
+    for (int pass = 0; pass < 2; pass++)
+        for (size_t v = 0; v < VOCAB; v++) {
+            double a = kit_get(intact, row, v), b = kit_get(z, row, v);
+            sum[0] += pass ? 0 : exp(a);
+            sum[1] += pass ? 0 : exp(b);
+            moved += pass ? exp(a) / sum[0] * (a - b) : 0;
+        }
+    return moved - log(sum[0]) + log(sum[1]);
 }
 
 static void results_on_their_way(void)
@@ -102,8 +116,11 @@ static void results_on_their_way(void)
             CHECK_MSG(memcmp(&at_once[i], &at_the_end[i], sizeof at_once[i]) == 0, "late %d call %d", late, i);
             CHECK(at_once[i].lse[4] > 0 && at_once[i].rank[3] == -1);
             CHECK(i % 3 == 0 ? at_once[i].kl[0] == 0 : at_once[i].kl[0] > 0);
+            /* f32 logits of at most WIDTH * 4 and exponentials of 4 ULP */
+            if (i % 3)
+                CHECK_NEAR(at_once[i].kl[2], kl_of(logits[i / 3 * 3 - (late && i > 3 ? 3 : 0)], logits[i], 2), 1e-4);
         }
-        CHECK(at_once[0].starts[0] != at_once[3].starts[0]);
+        CHECK(at_once[0].starts[0] != at_once[4].starts[0] && (at_once[0].starts[0] != at_once[3].starts[0] || !late));
     }
     CHECK(kit_end_case(&k) == 0);
     kit_close(&k);
@@ -174,6 +191,102 @@ static void the_ring_goes_round(void)
     CHECK(kit_compare_flat(&k, x, 2 * (3 * k.u + k.store)) == 0); /* two products of at most 1 */
     CHECK(kit_end_case(&k) == 0);
     kit_close(&k);
+}
+
+/* ---- sizes ---- */
+
+/* A mixture, a head and an attention as large as the context was opened for: scratch whose parts are too small lets them overlap. The
+ * arithmetic is test_cuda_ops's matter: here a fiftieth of the largest value is near enough. */
+static double near(Both b)
+{
+    double most = 0;
+    for (size_t r = 0; r < b.r.rows; r++)
+        for (size_t c = 0; c < b.r.cols; c++)
+            most = fabs(kit_get(b.r, r, c)) > most ? fabs(kit_get(b.r, r, c)) : most;
+    return most / 50;
+}
+
+static void largest_mixture(Kit *k)
+{
+    const Ops *o = k->ops;
+    size_t t = limits.max_rows, d = limits.d_model, f = limits.d_ff, n = limits.n_experts, top_k = limits.top_k;
+    RouteSpec spec = {.n_experts = (int)n, .top_k = (int)top_k};
+    ExpertWeights mine[4], oracle[4];
+    for (size_t e = 0; e < n; e++) {
+        WeightPart in = kit_part(k, DTYPE_F32, 2 * f, d, false, 0.3), out = kit_part(k, DTYPE_F32, d, f, false, 0.3);
+        BothWeight a = kit_weight(k, WEIGHT_MATRIX, &in, 1), b = kit_weight(k, WEIGHT_MATRIX, &out, 1);
+        mine[e] = (ExpertWeights){.gate_up = a.t, .down = b.t};
+        oracle[e] = (ExpertWeights){.gate_up = a.r, .down = b.r};
+    }
+    Both x = kit_view(k, o->gemm_dtype, t, d, 0, 1), logits = kit_view(k, o->act_dtype, t, n, 0, 1);
+    Both out = kit_view(k, o->resid_dtype, t, d, 0, 1);
+    for (size_t r = 0; r < t; r++)
+        kit_set(logits, r, 2, 4); /* this expert gets every row */
+    Routes a = {.expert = kit_bytes(k, t * top_k * 4), .weight = kit_bytes(k, t * top_k * 4)};
+    Routes b = {.expert = kit_bytes(k, t * top_k * 4), .weight = kit_bytes(k, t * top_k * 4)};
+    o->route(k->ctx, a, logits.t, &spec);
+    o->moe(k->ctx, out.t, x.t, a, mine, &spec, ACT_SILU);
+    ops_ref.route(k->ref_ctx, b, logits.r, &spec);
+    ops_ref.moe(k->ref_ctx, out.r, x.r, b, oracle, &spec, ACT_SILU);
+    CHECK(kit_compare_flat(k, out, near(out)) == 0);
+}
+
+static void largest_head(Kit *k)
+{
+    size_t t = limits.max_head_rows, v = limits.vocab;
+    WeightPart part = kit_part(k, DTYPE_F32, v, 8, false, 1);
+    BothWeight w = kit_weight(k, WEIGHT_MATRIX, &part, 1);
+    Both x = kit_view(k, k->ops->gemm_dtype, t, 8, 0, 1);
+    View logits = kit_view(k, k->ops->logit_dtype, t, v, 0, 0).t;
+    uint8_t *starts = kit_bytes(k, v);
+    double nll[8], kl[8], mass[8], lse[8];
+    int32_t targets[8], rank[8], top1[8];
+    memset(starts, 1, v);
+    for (size_t i = 0; i < t; i++)
+        targets[i] = (int32_t)(v - 1 - i);
+    HeadArgs a = {x.t, &w.t, NULL, 1, 0, targets, starts, logits, NULL, NULL, nll, kl, mass, lse, rank, top1};
+    k->ops->head(k->ctx, &a);
+    kit_sync(k);
+    for (size_t r = 0; r < t; r++) {
+        double sum = 0, z = kit_get(logits, r, (size_t)targets[r]);
+        for (size_t i = 0; i < v; i++)
+            sum += exp(kit_get(logits, r, i));
+        CHECK_NEAR(lse[r], log(sum), 1e-4);
+        CHECK_NEAR(nll[r], log(sum) - z, 1e-4);
+        CHECK_NEAR(mass[r], 0, 1e-12);
+        CHECK(rank[r] >= 0 && rank[r] < (int)v && kit_get(logits, r, (size_t)top1[r]) >= z && kl[r] == 0);
+    }
+}
+
+/* As many sequences as rows, each with a segment before its own. */
+static void largest_attention(Kit *k)
+{
+    enum { MOST = 40 };
+    KvSegment segments[MOST][2];
+    AttnSeq seqs[MOST];
+    Both q = kit_view(k, k->ops->act_dtype, MOST, 16, 0, 1), out = kit_view(k, k->ops->gemm_dtype, MOST, 16, 0, 1);
+    for (size_t i = 0; i < MOST; i++) {
+        segments[i][0] = (KvSegment){.first_row = 0, .n_rows = 3};
+        segments[i][1] = (KvSegment){.first_row = i, .n_rows = 1};
+        seqs[i] = (AttnSeq){.q_row = i, .n_q = 1, .first_position = 3, .segments = segments[i], .n_segments = 2};
+    }
+    AttnSpec spec = {.n_heads = 2, .n_kv_heads = 2, .head_dim = 8, .scale = 0.5f};
+    k->ops->attention(k->ctx, out.t, q.t, q.t, q.t, seqs, MOST, &spec);
+    ops_ref.attention(k->ref_ctx, out.r, q.r, q.r, q.r, seqs, MOST, &spec);
+    CHECK(kit_compare_flat(k, out, near(out)) == 0);
+}
+
+static void as_large_as_was_said(void)
+{
+    for (int t = 0; t < 2; t++) {
+        Kit k = open_kit(t ? entry->exact : entry->fast);
+        snprintf(k.what, sizeof k.what, "%s at its limits", k.ops->name);
+        largest_mixture(&k);
+        largest_head(&k);
+        largest_attention(&k);
+        CHECK(kit_end_case(&k) == 0);
+        kit_close(&k);
+    }
 }
 
 /* ---- failures ---- */
@@ -521,6 +634,7 @@ int main(void)
         }
         RUN(the_ring_goes_round);
         RUN(weights_wait_for_their_slots);
+        RUN(as_large_as_was_said);
         RUN(failures_surface_at_sync);
         RUN(memory_runs_out);
         RUN(every_failure_is_told);

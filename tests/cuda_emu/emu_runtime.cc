@@ -262,6 +262,7 @@ void emu_fail_call(size_t n)
 {
     calls_until_failure = n;
     a_call_failed = false;
+    last_error = cudaSuccess;
 }
 
 bool emu_call_failed(void)
