@@ -134,8 +134,11 @@ static int open_context(const OpsConfig *config, DType dtype, GemmOperands opera
     if (!error) /* copied whole, also where a tile has fewer rows */
         error = cudaMemsetAsync(c->scratch + c->layout.results, 0, c->layout.result_bytes, c->compute);
     if (error) {
-        int status = error_set(e, STATUS_FAILED, "GPU %d: %.0f MiB of scratch: %s", config->device_index,
-                               (double)c->layout.total / mib, cudaGetErrorString(error));
+        size_t pinned = CONTEXT_RING_PARTS * c->layout.ring_part_bytes + CONTEXT_STAGES * CONTEXT_STAGE_BYTES +
+                        CONTEXT_PENDING * c->layout.result_bytes;
+        int status =
+            error_set(e, STATUS_FAILED, "GPU %d: %.0f MiB of scratch and %.0f MiB of pinned host memory: %s",
+                      config->device_index, (double)c->layout.total / mib, (double)pinned / mib, cudaGetErrorString(error));
         (void)cudaGetLastError();
         context_close(c);
         return status;
