@@ -250,7 +250,8 @@ cudaError_t attention_launch(const AttentionArgs *a, cudaStream_t stream)
         return launch_shape<64, 2, 64>(*a, stream);
     if (a->head_dim <= 96)
         return launch_shape<96, 2, 64>(*a, stream);
-    if (a->head_dim <= 128 && shared_bytes_of_device() >= Shape<128, 2, 64>::bytes)
+    if (a->head_dim <= 128 &&
+        shared_bytes_of_device() >= 2 * Shape<128, 2, 64>::bytes) /* two blocks a multiprocessor: Hopper */
         return launch_shape<128, 2, 64>(*a, stream);
     if (a->head_dim <= 128)
         return launch_shape<128, 2, 32>(*a, stream);
