@@ -14,8 +14,8 @@ template <typename T, int DH> struct Tile {
     static constexpr int chunk = 16 / sizeof(T), stride = DH + chunk;
 };
 
-/* Row of k and v that holds key j. */
-DEVICE_FN int64_t key_row(const AttentionArgs &a, const AttentionItem &item, int j)
+/* Row of k and v that holds key j; from there on `run` keys lie one behind the other. */
+DEVICE_FN int64_t key_row(const AttentionArgs &a, const AttentionItem &item, int j, int *run)
 {
     int s = item.first_segment;
     AttentionSegment segment = a.segments[s];
@@ -23,6 +23,7 @@ DEVICE_FN int64_t key_row(const AttentionArgs &a, const AttentionItem &item, int
         j -= segment.n_rows;
         segment = a.segments[++s];
     }
+    *run = segment.n_rows - j;
     return (int64_t)segment.first_row + j;
 }
 
@@ -41,16 +42,31 @@ template <typename T> DEVICE_FN void load_chunk(Shared<T> to, Global<const T> fr
     }
 }
 
-/* Keys or values [first, first + BK) of the item by all THREADS of the block; those at `end` and beyond are zeros. */
+/* Keys or values [first, first + BK) of the item by all THREADS of the block; those at `end` and beyond are zeros. Where they lie one behind
+ * the other, which is nearly always, a thread has one column and steps from row to row: addresses of single keys would cost as many
+ * instructions as a quarter of all others. */
 template <typename T, int DH, int BK, int THREADS>
 DEVICE_FN void load_keys(const AttentionArgs &a, const AttentionItem &item, Global<const T> from, int64_t ld, int column,
                          int first, int end, Shared<T> to)
 {
-    constexpr int N = Tile<T, DH>::chunk;
-    for (int i = threadIdx.x; i < BK * (DH / N); i += THREADS) {
-        int r = i / (DH / N), c = i % (DH / N) * N, key = first + r;
+    constexpr int N = Tile<T, DH>::chunk, CHUNKS = DH / N;
+    int run, n = end - first < BK ? end - first : BK;
+    int64_t first_row = key_row(a, item, first, &run);
+    if constexpr (THREADS % CHUNKS == 0 && BK % (THREADS / CHUNKS) == 0) {
+        int r = (int)threadIdx.x / CHUNKS, c = (int)threadIdx.x % CHUNKS * N;
+        if (a.vectors && n <= run) {
+            Global<const T> at = from + ((first_row + r) * ld + column + c);
+            int rows = c < a.head_dim ? n - r : 0;
+#pragma unroll
+            for (int u = 0; u < BK; u += THREADS / CHUNKS)
+                async_copy16(to + ((r + u) * Tile<T, DH>::stride + c), at + u * ld, u < rows ? 16 : 0);
+            return;
+        }
+    }
+    for (int i = threadIdx.x; i < BK * CHUNKS; i += THREADS) {
+        int r = i / CHUNKS, c = i % CHUNKS * N, key = first + r;
         bool there = key < end && c < a.head_dim;
-        Global<const T> at = there ? from + (key_row(a, item, key) * ld + column + c) : from;
+        Global<const T> at = there ? from + (key_row(a, item, key, &run) * ld + column + c) : from;
         load_chunk<T>(to + (r * Tile<T, DH>::stride + c), at, there ? a.head_dim - c : 0, a.vectors);
     }
 }
