@@ -10,7 +10,7 @@ import { tokenFlow, tokenPicture } from '../views/tokens.js';
 export function mountRow(root, { api, state, chosen, nameOf }) {
     const with_ = chosen.filter(r => r.has_tokens !== false);
     if (!with_.length) return {};
-    let windows = [], row = null, unit = 'token', search = '';
+    let windows = [], listed = null, row = null, unit = 'token', search = '';
     const result = () => with_.find(r => r.id === state.get('tags')) || with_[0];
     const list = h('select', { size: 6, class: 'windows', 'aria-label': t('row.list'), onchange: () => state.set({ win: Number(list.value) }) });
     const find = h('input', { type: 'search', placeholder: t('row.search'), 'aria-label': t('row.search'), oninput: () => { search = find.value.toLowerCase(); drawList(); } });
@@ -66,8 +66,12 @@ export function mountRow(root, { api, state, chosen, nameOf }) {
     }
     async function load() {
         try {
-            windows = (await api.file(`api/results/${result().id}/windows.json`)).windows;
-            drawList();
+            if (listed !== result().id) { /* thousands of rows are not listed anew for another row */
+                windows = (await api.file(`api/results/${result().id}/windows.json`)).windows;
+                listed = result().id;
+                drawList();
+            }
+            list.value = String(win());
             row = await api.file(`api/results/${result().id}/tokens/${win()}.json`);
         } catch (e) {
             row = null;
