@@ -231,7 +231,8 @@ def test_orders(page, server):
     page.click(".pick input", 0)
     page.wait("document.querySelectorAll('.pick input:checked').length > 1 || true")
     check("two results are laid over each other", page.wait("document.querySelectorAll('.pick input:checked').length === 2 && document.querySelectorAll('[data-card=orders_curves] svg path').length >= 2"))
-    check("their bands are drawn", page.js("document.querySelectorAll('[data-card=orders_curves] path[fill-opacity]').length >= 1"))
+    # Until both are loaded the cards are those of the first.
+    check("their bands are drawn", page.wait("document.querySelectorAll('[data-card=orders_curves] path[fill-opacity]').length === 2 && document.querySelector('[data-card=orders_tags] svg') && document.querySelector('[data-card=orders_row] .tok')"), page.js("document.querySelectorAll('[data-card=orders_curves] path[fill-opacity]').length"))
     svg = page.middle("[data-card=orders_tags] svg")
     page.mouse("mousePressed", svg[0], svg[1], buttons=1)
     page.mouse("mouseReleased", svg[0], svg[1])
