@@ -1,4 +1,4 @@
-/* gpu_bench.c: speed of cuda/fast on a device, as Markdown: the two roofs of this run (cuBLAS bf16 on 8192 cubed, copy bandwidth), every
+/* gpu_bench.c: speed of cuda/fast on a device, as Markdown: the roofs of this run (cuBLAS on 8192 cubed in bf16, f32 and TF32, copy bandwidth), every
  * kernel against its roof, and removal sweeps of a model shaped like Llama 3 8B and one shaped like Mixtral 8x7B (fewer layers, so
  * that it fits), contexts of 512 and 2048, all weights resident, and of the first one streamed under a budget of 12 GiB.
  *
@@ -28,6 +28,8 @@ typedef struct Shape {
 } Shape;
 
 static const CudaEntry *entry;
+static const Ops *current;          /* cuda/fast in the arithmetic at hand */
+static const char *suffix = "";     /* of its lines: "" in bf16 */
 static bool streams, failed;        /* the sweep at hand streams its weights; some sweep failed */
 static double gemm_roof, copy_roof; /* TFLOP/s, GB/s */
 static uint64_t next_seed = 1;
@@ -68,6 +70,12 @@ typedef struct Bench {
     int calls;
 } Bench;
 
+/* Of an activation. */
+static size_t elem_bytes(void)
+{
+    return dtype_block_bytes(current->act_dtype);
+}
+
 static View make_view(Bench *b, DType dtype, size_t rows, size_t cols)
 {
     Error e;
@@ -79,7 +87,7 @@ static View make_view(Bench *b, DType dtype, size_t rows, size_t cols)
 
 static Weight make_weight(Bench *b, WeightKind kind, size_t rows, size_t cols)
 {
-    View v = make_view(b, kind == WEIGHT_MATRIX ? DTYPE_BF16 : DTYPE_F32, rows, cols);
+    View v = make_view(b, kind == WEIGHT_MATRIX ? current->gemm_dtype : DTYPE_F32, rows, cols);
     return (Weight){.kind = kind, .rows = rows, .cols = cols, .data = v.data};
 }
 
@@ -170,7 +178,7 @@ static void do_add(Bench *b)
 
 static void do_rope(Bench *b)
 {
-    View q = view_cols(b->qkv, 0, b->s.heads * b->s.head_dim, 2);
+    View q = view_cols(b->qkv, 0, b->s.heads * b->s.head_dim, elem_bytes());
     b->ops->rope(b->c, q, b->positions, &b->cosines, &b->sines, (int)b->s.heads, (int)b->s.head_dim, (int)b->s.head_dim,
                  ROPE_HALF);
 }
@@ -178,8 +186,9 @@ static void do_rope(Bench *b)
 static void do_attention(Bench *b)
 {
     size_t q_cols = b->s.heads * b->s.head_dim, kv_cols = b->s.kv_heads * b->s.head_dim;
-    View q = view_cols(b->qkv, 0, q_cols, 2), k = view_cols(b->qkv, q_cols, kv_cols, 2);
-    View v = view_cols(b->qkv, q_cols + kv_cols, kv_cols, 2), out = b->normed;
+    size_t elem = elem_bytes();
+    View q = view_cols(b->qkv, 0, q_cols, elem), k = view_cols(b->qkv, q_cols, kv_cols, elem);
+    View v = view_cols(b->qkv, q_cols + kv_cols, kv_cols, elem), out = b->normed;
     out.cols = out.ld = q_cols;
     AttnSpec spec = {.n_heads = (int)b->s.heads,
                      .n_kv_heads = (int)b->s.kv_heads,
@@ -190,7 +199,8 @@ static void do_attention(Bench *b)
 
 static void do_glu(Bench *b)
 {
-    b->ops->glu(b->c, b->hidden, view_cols(b->gate_up, 0, b->s.f, 2), view_cols(b->gate_up, b->s.f, b->s.f, 2), ACT_SILU);
+    size_t elem = elem_bytes();
+    b->ops->glu(b->c, b->hidden, view_cols(b->gate_up, 0, b->s.f, elem), view_cols(b->gate_up, b->s.f, b->s.f, elem), ACT_SILU);
 }
 
 static void do_head(Bench *b)
@@ -221,7 +231,7 @@ static void open_bench(Bench *b, const Shape *s, size_t rows, int device)
 {
     Error e;
     memset(b, 0, sizeof *b);
-    b->ops = entry->fast;
+    b->ops = current;
     b->s = *s;
     b->rows = rows;
     OpsConfig config = {.limits = {.max_rows = rows,
@@ -239,19 +249,19 @@ static void open_bench(Bench *b, const Shape *s, size_t rows, int device)
     must(b->ops->open(&config, &b->c, &e), &e);
 }
 
-static void find_roofs(Bench *b, size_t n, double warm_s)
+static void find_roofs(Bench *b, const char *arithmetic, size_t n, double warm_s)
 {
     double spread;
-    b->normed = make_view(b, DTYPE_BF16, n, n);
-    b->act = make_view(b, DTYPE_BF16, n, n);
+    b->normed = make_view(b, current->gemm_dtype, n, n);
+    b->act = make_view(b, current->act_dtype, n, n);
     b->w = make_weight(b, WEIGHT_MATRIX, n, n);
     warm_up(b, do_linear, warm_s);
     gemm_roof = 2.0 * (double)n * (double)n * (double)n / measure(b, do_linear, &spread) / 1e12;
-    b->from = b->normed.data, b->to = b->act.data, b->bytes = n * n * 2;
+    b->from = b->normed.data, b->to = b->act.data, b->bytes = n * n * elem_bytes();
     copy_roof = 2.0 * (double)b->bytes / measure(b, do_copy, &spread) / 1e9;
-    printf("Roofs of this run: cuBLAS bf16 on %zu cubed **%.0f TFLOP/s**; copy from device to device **%.0f GB/s** (read and "
+    printf("Roofs of this run: cuBLAS %s on %zu cubed **%.0f TFLOP/s**; copy from device to device **%.0f GB/s** (read and "
            "written).\n\n",
-           n, gemm_roof, copy_roof);
+           arithmetic, n, gemm_roof, copy_roof);
     drop(b, b->normed.data);
     drop(b, b->act.data);
     drop(b, b->w.data);
@@ -260,8 +270,8 @@ static void find_roofs(Bench *b, size_t n, double warm_s)
 static void bench_product(Bench *b, const char *name, size_t n, size_t k, bool adds)
 {
     b->w = make_weight(b, WEIGHT_MATRIX, n, k);
-    b->normed = make_view(b, DTYPE_BF16, b->rows, k);
-    b->act = make_view(b, DTYPE_BF16, b->rows, adds ? 1 : n);
+    b->normed = make_view(b, current->gemm_dtype, b->rows, k);
+    b->act = make_view(b, current->act_dtype, b->rows, adds ? 1 : n);
     report(b, name, adds ? do_linear_add : do_linear, 2.0 * (double)b->rows * (double)n * (double)k, 0);
     drop(b, b->w.data);
     drop(b, b->normed.data);
@@ -398,7 +408,7 @@ static void bench_kernels(const Shape *s, const Shape *mixture, size_t rows, int
     Error e;
     size_t q_cols = s->heads * s->head_dim, kv_cols = s->kv_heads * s->head_dim, t = rows;
     open_bench(&b, s, rows, device);
-    find_roofs(&b, roof, warm_s);
+    find_roofs(&b, "bf16", roof, warm_s);
     printf("Kernels, %zu rows, the shapes of %s:\n\n| kernel | microseconds | rate | of its roof | spread "
            "|\n|---|---|---|---|---|\n",
            rows, s->name);
@@ -446,16 +456,49 @@ static void bench_kernels(const Shape *s, const Shape *mixture, size_t rows, int
     printf("\n");
 }
 
+/* The roofs, two products, and attention in f32 and in TF32 (whose attention is that of f32); the roofs of products to roofs[2]. */
+static void bench_in_f32(const Shape *s, size_t rows, int device, size_t roof, double warm_s, double *roofs)
+{
+    static const char *const names[] = {"f32", "TF32"};
+    const Ops *const tables[] = {entry->fast_f32, entry->fast_tf32};
+    size_t q_cols = s->heads * s->head_dim, kv_cols = s->kv_heads * s->head_dim;
+    for (int i = 0; i < 2; i++) {
+        Bench b;
+        Error e;
+        current = tables[i];
+        open_bench(&b, s, rows, device);
+        find_roofs(&b, names[i], roof, warm_s);
+        roofs[i] = gemm_roof;
+        printf("| kernel, %s | microseconds | rate | of its roof | spread |\n|---|---|---|---|---|\n", names[i]);
+        bench_product(&b, "linear, QKV", q_cols + 2 * kv_cols, s->d, false);
+        bench_product(&b, "linear, gate and up", 2 * s->f, s->d, false);
+        b.seqs = calloc(rows, sizeof *b.seqs);
+        b.segments = calloc(rows, sizeof *b.segments);
+        b.qkv = make_view(&b, current->act_dtype, rows, q_cols + 2 * kv_cols);
+        b.normed = make_view(&b, current->gemm_dtype, rows, q_cols);
+        for (size_t length = rows < 512 ? rows : 512; i == 0 && length <= rows && length <= 2048; length *= 4)
+            bench_attention(&b, length);
+        drop(&b, b.qkv.data);
+        drop(&b, b.normed.data);
+        must(b.ops->sync(b.c, &e), &e);
+        b.ops->close(b.c);
+        free(b.seqs);
+        free(b.segments);
+        printf("\n");
+    }
+    current = entry->fast;
+}
+
 /* ---- sweeps ---- */
 
-static Ops wrapped; /* cuda/fast whose weights and embeddings are random */
+static Ops wrapped; /* the table, its weights and embeddings random */
 
 static int random_prepare(OpsContext *c, void *slot, WeightKind kind, const WeightPart *parts, size_t n_parts, Weight *out,
                           Error *e)
 {
     size_t n = 0, rows = 0;
     if (streams || kind == WEIGHT_TABLE) {
-        int status = entry->fast->weight_prepare(c, slot, kind, parts, n_parts, out, e);
+        int status = current->weight_prepare(c, slot, kind, parts, n_parts, out, e);
         if (status || kind == WEIGHT_TABLE)
             return status;
     }
@@ -465,7 +508,7 @@ static int random_prepare(OpsContext *c, void *slot, WeightKind kind, const Weig
     }
     bool matrix = kind == WEIGHT_MATRIX;
     *out = (Weight){.kind = kind, .rows = matrix ? rows : 1, .cols = matrix ? parts[0].cols : n, .data = slot};
-    entry->bench->fill(c, slot, matrix ? DTYPE_BF16 : DTYPE_F32, n, matrix ? 0.035f : 1, next_seed++);
+    entry->bench->fill(c, slot, matrix ? current->gemm_dtype : DTYPE_F32, n, matrix ? 0.035f : 1, next_seed++);
     return STATUS_OK;
 }
 
@@ -610,11 +653,11 @@ static int bench_sweep(const Model *m, const Shape *s, size_t context, size_t ro
     TokenBlock block = {.ids = ids, .window_start = starts, .n_rows = n, .n_windows = n / context};
     if ((status = measure_block(run, &block, &t, e)) || (status = measure_block(run, &block, &t, e)))
         goto done;
-    printf("| %s, %zu layers%s | %zu | %zu | %.2f | %.0f | %.0f | %.0f %% | %.2f | %.1f | %.1f of %.1f |\n", s->name, s->layers,
-           streams ? ", streamed" : "", context, n, t.seconds, (double)n * (double)orders.n_orders / t.seconds,
-           t.flops / t.seconds / 1e12, 100 * t.flops / t.seconds / 1e12 / gemm_roof, t.naive / t.flops,
-           t.moved / t.seconds / 1e9, (double)z->total_bytes / 0x1p30,
-           (double)(memory ? memory : session.memory_bytes) / 0x1p30);
+    printf("| %s, %zu layers%s%s | %zu | %zu | %.2f | %.0f | %.0f | %.0f %% | %.2f | %.1f | %.1f of %.1f |\n", s->name,
+           s->layers, streams ? ", streamed" : "", suffix, context, n, t.seconds,
+           (double)n * (double)orders.n_orders / t.seconds, t.flops / t.seconds / 1e12,
+           100 * t.flops / t.seconds / 1e12 / gemm_roof, t.naive / t.flops, t.moved / t.seconds / 1e9,
+           (double)z->total_bytes / 0x1p30, (double)(memory ? memory : session.memory_bytes) / 0x1p30);
     fflush(stdout);
 done:
     run_close(run);
@@ -651,6 +694,17 @@ static void bench_model(const Shape *s, const size_t *contexts, size_t n_context
     must(status, &e);
 }
 
+/* The arithmetic of the sweeps that follow. */
+static void choose_table(const Ops *chosen, const char *name, double roof)
+{
+    current = chosen;
+    suffix = name;
+    gemm_roof = roof;
+    wrapped = *current;
+    wrapped.weight_prepare = random_prepare;
+    wrapped.embed = random_embed;
+}
+
 int main(int argc, char **argv)
 {
     static const Shape llama = {"Llama 3 8B", 32, 4096, 14336, 32, 8, 128, 128256, 0};
@@ -672,23 +726,33 @@ int main(int argc, char **argv)
         printf("%s\n", d.name);
         return 0;
     }
-    wrapped = *entry->fast;
-    wrapped.weight_prepare = random_prepare;
-    wrapped.embed = random_embed;
+    current = entry->fast;
     printf("Device: %s, %.0f GiB, compute capability %d.%d. Built from commit %s.\n\n", d.name, (double)d.total_bytes / 0x1p30,
            d.major, d.minor, STRATA_COMMIT);
     bench_kernels(small ? &tiny : &llama, small ? &tiny_mixture : &mixtral, small ? 64 : 8192, device, small ? 64 : 8192,
                   small ? 0 : 1);
-    printf("Removal sweeps (the intact order and one for each layer), random bf16 weights:\n\n"
+    double roof = gemm_roof, roofs[2];
+    bench_in_f32(small ? &tiny : &llama, small ? 64 : 8192, device, small ? 64 : 8192, small ? 0 : 1, roofs);
+    choose_table(entry->fast, "", roof);
+    printf("Removal sweeps (the intact order and one for each layer), random weights, in bf16 where nothing else stands:\n\n"
            "| model | context | tokens a block | seconds a block | tokens/s, all orders | TFLOP/s | of cuBLAS | FLOPs of the "
            "loop / of the tree "
            "| weights, GB/s | GiB planned of allowed |\n|---|---|---|---|---|---|---|---|---|---|\n");
     if (small) {
         bench_model(&tiny, tiny_contexts, 2, 64, 0, device);
         bench_model(&tiny_mixture, tiny_contexts, 2, 64, 0, device);
+        choose_table(entry->fast_f32, ", f32", roofs[0]);
+        bench_model(&tiny, tiny_contexts, 1, 64, 0, device);
+        choose_table(entry->fast_tf32, ", TF32", roofs[1]);
+        bench_model(&tiny, tiny_contexts, 1, 64, 0, device);
     } else {
         bench_model(&llama, contexts, 2, 8192, 0, device);
         bench_model(&mixtral, contexts, 2, 8192, 0, device);
+        choose_table(entry->fast_tf32, ", TF32", roofs[1]);
+        bench_model(&llama, contexts, 1, 2048, 0, device);
+        choose_table(entry->fast_f32, ", f32", roofs[0]);
+        bench_model(&llama, contexts, 1, 2048, 0, device);
+        choose_table(entry->fast, "", roof);
         bench_model(&llama, contexts + 1, 1, 32768, (size_t)12 << 30, device); /* streamed: the longest, last */
     }
     return failed;

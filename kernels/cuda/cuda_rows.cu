@@ -21,17 +21,23 @@ static dim3 pieces(size_t rows, size_t cols, int v, unsigned threads)
     return dim3((unsigned)rows, (unsigned)((units + threads - 1) / threads));
 }
 
-/* 1 / (1 + e^-x) by approximations of 2 ulp: with expf() and a division the arithmetic of a SwiGLU takes as long as its memory. */
-DEVICE_FN float sigmoid(float x)
+/* 1 / (1 + e^-x), for arrays of T; of bf16 by approximations of 2 ulp: with expf() and a division the arithmetic of a SwiGLU takes as long as
+ * its memory. */
+template <typename T> DEVICE_FN float sigmoid(float x)
+{
+    return 1.0f / (1.0f + expf(-x));
+}
+
+template <> DEVICE_FN float sigmoid<bf16>(float x)
 {
     return fast_rcp(1.0f + fast_exp(-x));
 }
 
-DEVICE_FN float activate(float x, ActKind act)
+template <typename T> DEVICE_FN float activate(float x, ActKind act)
 {
     switch (act) {
     case ACT_SILU:
-        return x * sigmoid(x);
+        return x * sigmoid<T>(x);
     case ACT_GELU_TANH:
         return 0.5f * x * (1.0f + tanhf(0.7978845608028654f * (x + 0.044715f * x * x * x)));
     case ACT_GELU_ERF:
@@ -58,7 +64,7 @@ act_kernel(Global<T> out, size_t out_ld, Global<const T> x, size_t x_ld, Global<
         load_cols<V>(b, up + t * up_ld, at, n);
 #pragma unroll
     for (int j = 0; j < V; j++)
-        a[j] = GATED ? activate(a[j], act) * b[j] : activate(a[j], act);
+        a[j] = GATED ? activate<T>(a[j], act) * b[j] : activate<T>(a[j], act);
     store_cols<V>(out + t * out_ld, a, at, n);
 }
 
@@ -113,7 +119,7 @@ add_kernel(Global<A> out, size_t out_ld, Global<const A> a, size_t a_ld, Global<
     load_cols<V>(x, a + t * a_ld, at, n);
     load_cols<V>(y, b + t * b_ld, at, n);
     if (gate != nullptr)
-        scale = sigmoid(f32_of(gate[t * gate_ld]));
+        scale = sigmoid<A>(f32_of(gate[t * gate_ld]));
 #pragma unroll
     for (int j = 0; j < V; j++)
         x[j] += scale * y[j];
