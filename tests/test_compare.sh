@@ -85,16 +85,16 @@ copied() {
     next=$(sed -n 's/^next: *//p' "$tmp/out")
     if (
         cd "$tmp" || exit 1
-        strata() { "$root/$STRATA" "$@" --quiet; }
+        strata() { "$root/$STRATA" "$@" --lang en --quiet; }
         pdflatex() { [ -f "$1" ] && : >"$1.seen"; }
         eval "$next"
     ) >"$tmp/out" 2>"$tmp/err"; then ok; else bad "after strata $1: $next"; fi
 }
 copied compare --json_files "$odd/one/ppl.json" "$odd/two/ppl.json" --experiment removal --output_dir "$tmp/odd"
 [ -s "$tmp/report/report.tex" ] && ok || bad 'the copied strata report wrote nothing'
-copied compare --json_files "$odd/pairs a" "$odd/pairs b" --output_dir "$tmp/odd"
-copied report "$odd/one" --output_dir "$odd/the paper"
-copied report "$odd/pairs a" "$odd/pairs b" --output_dir "$odd/their papers"
+copied compare --json_files "$odd/pairs a" "$odd/pairs b" --lang en --output_dir "$tmp/odd"
+copied report "$odd/one" --lang en --output_dir "$odd/the paper"
+copied report "$odd/pairs a" "$odd/pairs b" --lang en --output_dir "$odd/their papers"
 [ -e "$odd/their papers/pairs_a_diff.tex.seen" ] && [ -e "$odd/their papers/pairs_b_diff.tex.seen" ] && ok || bad 'a document was left out'
 "$STRATA" pos "$odd/one" >"$tmp/out" 2>"$tmp/err" && grep -qF "next: strata compare --json_files '$tmp/it'\\''s a \$HOME folder/one'/ppl.json" "$tmp/out" && ok || bad 'pos'
 "$STRATA" pairs --model_name tools/demo/model --categories tense --per_category 5 --output "$odd/p.jsonl" >"$tmp/out" 2>"$tmp/err" &&

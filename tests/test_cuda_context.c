@@ -357,7 +357,7 @@ static void memory_runs_out(void)
     Error e = {""};
     size_t before = allocated(), bytes = ops->context_bytes(&config);
     limit(before + bytes - 1);
-    CHECK(ops->open(&config, &c, &e) != 0 && strstr(e.text, "of scratch: out of memory"));
+    CHECK(ops->open(&config, &c, &e) != 0 && strstr(e.text, "out of memory"));
     CHECK(allocated() == before);
     limit(before + bytes);
     CHECK(ops->open(&config, &c, &e) == 0);

@@ -117,7 +117,10 @@ static void tf32_is_not_f32(void)
     }
     for (size_t i = 0; i < (size_t)ROWS * COLS; i++)
         n_other += fabs((&made[0][0][0])[i] - (&made[1][0][0])[i]) > (DEPTH + 4) * 2 * 0x1p-24 * DEPTH;
-    CHECK(n_other > ROWS * COLS / 2);
+    if (n_other == 0 && !cuda_emulation("emu_reports")) /* cuBLAS may, it need not */
+        printf("        cuBLAS made this product in f32 although TF32 was allowed\n");
+    else
+        CHECK(n_other > ROWS * COLS / 2);
 }
 
 /* The entries in which TF32 has a part. */
