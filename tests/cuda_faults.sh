@@ -85,7 +85,7 @@ one() {
         return 1
     fi
     local report values
-    report=$(grep -m 1 '^emu: ' "$dir/log" | sed 's/^emu: //; s/block (\([^)]*\)) thread (\([^)]*\)): //; s|/tmp/[^ ]*/kernels|kernels|g')
+    report=$(grep -m 1 '^emu: ' "$dir/log" | sed -e 's/^emu: //; s/block (\([^)]*\)) thread (\([^)]*\)): //; s|/tmp/[^ ]*/kernels|kernels|g' -e "s|$PWD/||g")
     values=$(grep -m 1 ', expected ' "$dir/log" | sed 's/ is .*//; s/^[^ ]*: failed: fabs((double)(\([^)]*\)).*/\1/')
     rm -rf "$dir"
     echo "caught | $name | ${report:-value of $values}"
