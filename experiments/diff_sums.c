@@ -140,12 +140,6 @@ static const float *groups_of(const PairChunk *c)
     return (const float *)(const void *)(c + 1);
 }
 
-/* Whether the item's shuffled pairing has the class. */
-static bool shuffles(const DiffItem *items, size_t i, size_t class)
-{
-    return items[i].partner != i && items[items[i].partner].at[class] != DIFF_NO_ROW;
-}
-
 static PairItem pair_item(const DiffItem *items, size_t i)
 {
     const DiffItem *item = &items[i], *partner = &items[item->partner];
@@ -167,6 +161,7 @@ static PairItem pair_item(const DiffItem *items, size_t i)
     return p;
 }
 
+/* Items of which s->items says what the table was told. */
 static void count(DiffSums *s, size_t point, const DiffItem *items, size_t n_items)
 {
     size_t w = s->shape.n_word_groups;
@@ -176,7 +171,7 @@ static void count(DiffSums *s, size_t point, const DiffItem *items, size_t n_ite
             if (items[i].at[class] == DIFF_NO_ROW)
                 continue;
             s->n[cell]++;
-            s->n_shuffled[cell] += shuffles(items, i, class);
+            s->n_shuffled[cell] += pair_has_s(&s->items[i], (int)class);
             s->n_control[cell] += items[i].has_control;
             if (point > 0 || !items[i].has_control)
                 continue;

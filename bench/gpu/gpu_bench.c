@@ -2,7 +2,7 @@
  * kernel against its roof, and removal sweeps of a model shaped like Llama 3 8B and one shaped like Mixtral 8x7B (fewer layers, so
  * that it fits), contexts of 512 and 2048, all weights resident, and of the first one streamed under a budget of 12 GiB.
  *
- * Weights are random and made on the device: the model's files are holes of the right shape (no bytes on the disk), a wrapper of the table
+ * Weights are random and made on the device: the model's files are holes of the right shape (hollow_model.h), a wrapper of the table
  * fills what weight_prepare() would have read. In streaming the hole goes through pinned memory and the link all the same.
  *
  * Roofs: after a second of the same product, so that clocks have risen and settled to what the device's power allows. Kernels: median of
@@ -12,20 +12,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
+#include "bench/gpu/hollow_model.h"
 #include "engine/base/progress.h"
 #include "engine/base/rng.h"
-#include "engine/base/strbuf.h"
 #include "engine/run.h"
 #include "kernels/cuda/cuda_entry.h"
 #include "strata_version.h"
-
-typedef struct Shape {
-    const char *name;
-    size_t layers, d, f, heads, kv_heads, head_dim, vocab, experts;
-} Shape;
 
 static const CudaEntry *entry;
 static const Ops *current;          /* cuda/fast in the arithmetic at hand */
@@ -519,91 +512,6 @@ static void random_embed(OpsContext *c, View out, const int32_t *ids, const Weig
     entry->bench->fill(c, out.data, out.dtype, out.rows * out.ld, multiplier, next_seed++);
 }
 
-static size_t total_bytes; /* of the tensors named so far */
-
-static void put_tensor(StrBuf *header, const char *name, size_t rows, size_t cols)
-{
-    size_t bytes = rows * cols * 2;
-    strbuf_printf(header, "%s\"%s\":{\"dtype\":\"BF16\",\"shape\":[", header->len > 1 ? "," : "", name);
-    if (rows > 1)
-        strbuf_printf(header, "%zu,", rows);
-    strbuf_printf(header, "%zu],\"data_offsets\":[%zu,%zu]}", cols, total_bytes, total_bytes + bytes);
-    total_bytes += bytes;
-}
-
-/* A model directory whose weights are a hole. */
-static void make_model(const Shape *s, const char *folder)
-{
-    char path[512], name[160];
-    StrBuf header = {0}, config = {0};
-    size_t q = s->heads * s->head_dim, kv = s->kv_heads * s->head_dim;
-    total_bytes = 0;
-    strbuf_printf(&header, "{");
-    put_tensor(&header, "model.embed_tokens.weight", s->vocab, s->d);
-    put_tensor(&header, "model.norm.weight", 1, s->d);
-    put_tensor(&header, "lm_head.weight", s->vocab, s->d);
-    const struct {
-        const char *name;
-        size_t rows, cols;
-    } common[] = {{"input_layernorm", 1, s->d},   {"post_attention_layernorm", 1, s->d}, {"self_attn.q_proj", q, s->d},
-                  {"self_attn.k_proj", kv, s->d}, {"self_attn.v_proj", kv, s->d},        {"self_attn.o_proj", s->d, q},
-                  {"mlp.gate_proj", s->f, s->d},  {"mlp.up_proj", s->f, s->d},           {"mlp.down_proj", s->d, s->f}};
-    for (size_t l = 0; l < s->layers; l++) {
-        for (size_t i = 0; i < (s->experts ? 6u : 9u); i++) {
-            snprintf(name, sizeof name, "model.layers.%zu.%s.weight", l, common[i].name);
-            put_tensor(&header, name, common[i].rows, common[i].cols);
-        }
-        if (!s->experts)
-            continue;
-        snprintf(name, sizeof name, "model.layers.%zu.block_sparse_moe.gate.weight", l);
-        put_tensor(&header, name, s->experts, s->d);
-        for (size_t x = 0; x < s->experts; x++)
-            for (int w = 1; w <= 3; w++) {
-                snprintf(name, sizeof name, "model.layers.%zu.block_sparse_moe.experts.%zu.w%d.weight", l, x, w);
-                put_tensor(&header, name, w == 2 ? s->d : s->f, w == 2 ? s->f : s->d);
-            }
-    }
-    strbuf_printf(&header, "}");
-    while (header.len % 8)
-        strbuf_printf(&header, " ");
-    strbuf_printf(
-        &config,
-        "{\"model_type\":\"%s\",\"hidden_size\":%zu,\"intermediate_size\":%zu,\"num_hidden_layers\":%zu,\"num_attention_"
-        "heads\":%zu,"
-        "\"num_key_value_heads\":%zu,\"head_dim\":%zu,\"vocab_size\":%zu,\"rms_norm_eps\":1e-5,\"rope_theta\":500000.0,"
-        "\"max_position_embeddings\":8192,\"hidden_act\":\"silu\",\"tie_word_embeddings\":false",
-        s->experts ? "mixtral" : "llama", s->d, s->f, s->layers, s->heads, s->kv_heads, s->head_dim, s->vocab);
-    if (s->experts)
-        strbuf_printf(&config, ",\"num_local_experts\":%zu,\"num_experts_per_tok\":2", s->experts);
-    strbuf_printf(&config, ",\"architectures\":[\"%s\"]}\n", s->experts ? "MixtralForCausalLM" : "LlamaForCausalLM");
-    snprintf(path, sizeof path, "%s/config.json", folder);
-    FILE *f = fopen(path, "wb");
-    bool ok = f && fwrite(config.data, 1, config.len, f) == config.len;
-    ok = f && fclose(f) == 0 && ok;
-    snprintf(path, sizeof path, "%s/model.safetensors", folder);
-    uint64_t n = header.len;
-    f = ok ? fopen(path, "wb") : NULL;
-    ok = f && fwrite(&n, 8, 1, f) == 1 && fwrite(header.data, 1, header.len, f) == header.len;
-    ok = f && fclose(f) == 0 && ok && truncate(path, (off_t)(8 + header.len + total_bytes)) == 0;
-    strbuf_free(&header);
-    strbuf_free(&config);
-    if (!ok) {
-        fprintf(stderr, "gpu_bench: %s cannot be written\n", path);
-        exit(1);
-    }
-}
-
-static void remove_model(const char *folder)
-{
-    char path[512];
-    static const char *const names[] = {"config.json", "model.safetensors"};
-    for (size_t i = 0; i < 2; i++) {
-        snprintf(path, sizeof path, "%s/%s", folder, names[i]);
-        (void)unlink(path);
-    }
-    (void)rmdir(folder);
-}
-
 /* Of one run_block() the wall time, and what the counters grew by. */
 typedef struct Measured {
     double seconds, flops, naive, moved;
@@ -678,7 +586,10 @@ static void bench_model(const Shape *s, const size_t *contexts, size_t n_context
         fprintf(stderr, "gpu_bench: %s cannot be made\n", folder);
         exit(1);
     }
-    make_model(s, folder);
+    if (!hollow_model_make(s, folder)) {
+        fprintf(stderr, "gpu_bench: %s: the model's files cannot be written\n", folder);
+        exit(1);
+    }
     int status = model_open(folder, &m, &e);
     if (!status) {
         streams = budget > 0;
@@ -690,7 +601,7 @@ static void bench_model(const Shape *s, const size_t *contexts, size_t n_context
         }
         model_close(&m);
     }
-    remove_model(folder);
+    hollow_model_remove(folder);
     must(status, &e);
 }
 

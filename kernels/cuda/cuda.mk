@@ -31,7 +31,7 @@ GPU_DIR  := $(BUILD)/gpu
 GPU_LIBS := $(filter -L%,$(LIBS)) -Wl,-Bstatic -lz -Wl,-Bdynamic -lcjson -lm -pthread -ldl -Wl,-rpath,'$$ORIGIN'
 GPU_TESTS := test_cuda_ops test_cuda_forward test_cuda_golden
 GPU_PROGRAMS := $(GPU_DIR)/gpu_bench $(GPU_TESTS:%=$(GPU_DIR)/%)
-$(GPU_DIR)/gpu_bench: $(BUILD)/bench/gpu/gpu_bench.o
+$(GPU_DIR)/gpu_bench: $(BUILD)/bench/gpu/gpu_bench.o $(BUILD)/bench/gpu/hollow_model.o
 $(GPU_TESTS:%=$(GPU_DIR)/%): $(GPU_DIR)/%: $(BUILD)/tests/%.o
 $(GPU_PROGRAMS): $(BUILD)/bench/gpu/no_blas.o $(BUILD)/tests/kernel_harness.o $(BUILD)/libobjects.a
 	@mkdir -p $(@D)

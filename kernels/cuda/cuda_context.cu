@@ -317,6 +317,15 @@ void context_stage_used(OpsContext *c, const char *op, cudaStream_t stream)
     c->stage = (c->stage + 1) % CONTEXT_STAGES;
 }
 
+bool context_bring(OpsContext *c, const char *op, void *to, const void *from, char *stage, size_t bytes)
+{
+    context_ok(c, op, cudaMemcpyAsync(stage, from, bytes, cudaMemcpyDefault, c->compute));
+    if (!context_ok(c, op, cudaStreamSynchronize(c->compute)))
+        return false;
+    memcpy(to, stage, bytes);
+    return true;
+}
+
 /* ---- results of head() ---- */
 
 static void deliver_first(OpsContext *c)

@@ -4,7 +4,8 @@
  * What an op needs from the host besides views (ids, positions, sequences) goes through a ring: host twin pinned, device twin behind it,
  * cut in parts. A part of the host twin is written again only when its copies have left (an event says so); the device twin is
  * ordered by the compute stream itself. What is the same for all layers of a tile (positions, items of attention) is sent once, and found again
- * while its part lasts: a copy between two kernels costs them some microseconds. Weights and embeddings come through two stages of STAGE_BYTES in the same way. */
+ * while its part lasts: a copy between two kernels costs them some microseconds. Weights and embeddings come through two stages of
+ * CONTEXT_STAGE_BYTES in the same way. */
 #ifndef STRATA_KERNELS_CUDA_CONTEXT_CUH
 #define STRATA_KERNELS_CUDA_CONTEXT_CUH
 
@@ -108,6 +109,9 @@ const void *context_ring_send_new(OpsContext *c, const char *op, ContextUse use,
  * context_stage_used() marks what the stream does up to here as its last use. */
 bool context_stage_take(OpsContext *c, const char *op, char **host, char **device);
 void context_stage_used(OpsContext *c, const char *op, cudaStream_t stream);
+/* `bytes` at `from`, as the compute stream leaves them, to the caller's memory by way of `stage`, the host half of a stage taken; waits. False
+ * after a failure. */
+bool context_bring(OpsContext *c, const char *op, void *to, const void *from, char *stage, size_t bytes);
 
 /* Delivers results of head() calls: all that there are, or one. */
 void context_deliver(OpsContext *c, bool all);

@@ -1,8 +1,8 @@
 /* cuda_table.cu: the tables cuda/fast: bf16 activations and products with f32 accumulation, f32 residual stream and logits; the same with f32
  * throughout, and with f32 whose products with weights run in TF32; and cuda/exact, the same entries with the kernels of numerics v1
- * (cuda_exact.cuh) where the context says so. Here are the
- * entries that are launches and products, and the one exported function; attention, mixtures and the head stand in files beside it. Entries enqueue on the
- * compute stream and return; a failure is kept for sync(). */
+ * (cuda_exact.cuh) where the context says so. Here are the entries that are launches and products, and the one exported function;
+ * attention, mixtures, the head and pairs of rows stand in files beside it. Entries enqueue on the compute stream and return; a failure is
+ * kept for sync(). */
 #include <stdio.h>
 #include <string.h>
 
@@ -139,10 +139,8 @@ static void table_row_dots(OpsContext *c, double *out, View a, View b)
         else
             cuda_row_dots(c->compute, (double *)(void *)device, x, y);
         launched(c, "row_dots");
-        context_ok(c, "row_dots", cudaMemcpyAsync(host, device, n * 3 * sizeof *out, cudaMemcpyDeviceToHost, c->compute));
-        if (!context_ok(c, "row_dots", cudaStreamSynchronize(c->compute)))
+        if (!context_bring(c, "row_dots", out + 3 * at, device, host, n * 3 * sizeof *out))
             return;
-        memcpy(out + 3 * at, host, n * 3 * sizeof *out);
     }
 }
 

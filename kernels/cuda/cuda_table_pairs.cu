@@ -1,10 +1,7 @@
 /* cuda_table_pairs.cu: entries of the device tables for bytes, gathered rows and pairs of rows: lists of the host go through the ring in
  * pieces that fit it, results come back through a stage. */
-#include "kernels/cuda/cuda_table.cuh"
-
-#include <string.h>
-
 #include "kernels/cuda/cuda_pairs.cuh"
+#include "kernels/cuda/cuda_table.cuh"
 
 void table_clear(OpsContext *c, void *memory, size_t bytes)
 {
@@ -20,10 +17,8 @@ void table_read(OpsContext *c, void *dst, const void *memory, size_t bytes)
         char *host, *device;
         if (!context_stage_take(c, "read", &host, &device))
             return;
-        context_ok(c, "read", cudaMemcpyAsync(host, (const char *)memory + at, n, cudaMemcpyDefault, c->compute));
-        if (!context_ok(c, "read", cudaStreamSynchronize(c->compute)))
+        if (!context_bring(c, "read", (char *)dst + at, (const char *)memory + at, host, n))
             return;
-        memcpy((char *)dst + at, host, n);
     }
 }
 
@@ -73,9 +68,7 @@ void table_compare_rows(OpsContext *c, RowsCompared *out, View x, const RowPair 
             return;
         cuda_compare_rows(c->compute, (RowsCompared *)(void *)device, x, p, some, w);
         launched(c, "compare_rows");
-        context_ok(c, "compare_rows", cudaMemcpyAsync(host, device, some * sizeof *out, cudaMemcpyDeviceToHost, c->compute));
-        if (!context_ok(c, "compare_rows", cudaStreamSynchronize(c->compute)))
+        if (!context_bring(c, "compare_rows", out + at, device, host, some * sizeof *out))
             return;
-        memcpy((void *)(out + at), host, some * sizeof *out);
     }
 }

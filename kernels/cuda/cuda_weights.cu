@@ -1,7 +1,7 @@
 /* cuda_weights.cu: weights and embeddings from the mapped file to the device. Threads copy a stretch of the file into a pinned stage, the
  * copy engine takes it to the device behind the back of the compute stream, a kernel makes of it what the products want: matrices
- * [N, K] of the context's dtype, f32 tables, vectors in f32, where that dtype is bf16 with a bf16 copy behind them (biases of bf16 products). Elements that need no change go straight
- * to their place.
+ * [N, K] of the context's dtype, f32 tables, vectors in f32, where that dtype is bf16 with a bf16 copy behind them (biases of bf16
+ * products). Elements that need no change go straight to their place.
  *
  * The compute stream waits for what was prepared, the copy stream for the uses of the slot that slot_done() told of. A slot is filled from its
  * beginning, so that one wait there orders everything that follows. */
